@@ -1,0 +1,7 @@
+module github.com/selfheal/selfheal/services/analyzer
+
+go 1.26.0
+
+require github.com/selfheal/selfheal/pkg v0.0.0
+
+replace github.com/selfheal/selfheal/pkg => ../../pkg
