@@ -1,16 +1,34 @@
 // Package bus carries the pipeline's messages over NATS JetStream. It is the
 // only package that knows NATS: services see typed topics, typed stores and
 // plain errors.
+//
+// It promises that
+//
+//   - a message that Publish accepted is stored by the server, and comes
+//     to every durable consumer of its topic at least once: assume twice, late
+//     and out of order;
+//   - a message is never dropped in silence: it is done, tried again, or lies
+//     in the dead-letter stream with the reason;
+//   - the connection is sought for ever, and while it is away every call fails
+//     at once and says so, rather than being sent later behind its caller's back;
+//   - everything here may be used by many goroutines at once.
 package bus
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/selfheal/selfheal/pkg/heal"
 )
@@ -29,27 +47,48 @@ type Options struct {
 }
 
 // A Bus is a connection to the pipeline's streams. It is safe for concurrent use.
-type Bus struct{}
+type Bus struct {
+	url     string // for people
+	service string
+	cluster string
+	log     *slog.Logger
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	metrics *metrics
+	tracer  trace.Tracer
+	limits  map[string]int // stream to its largest message
+	pace    pace
+	denials denials
 
-// Connect returns a bus that connects by itself, now or whenever the server
-// appears, and reconnects for ever. It fails only for options that can never
-// work.
-func Connect(o Options) (*Bus, error) { panic("stub") }
+	keep sync.WaitGroup // what runs until Close
 
-// Provision makes sure that every stream and bucket exists and looks as
-// declared, trying again until ctx is done. A missing one is created; one that
-// differs is updated by its owner and only reported by everybody else. It
-// returns early only for an error that waiting cannot cure (ErrPermission).
-func (b *Bus) Provision(ctx context.Context) error { panic("stub") }
+	mu        sync.Mutex         // guards all below
+	connected chan struct{}      // closed and replaced at every connect
+	problems  map[string]error   // by what has the problem
+	reported  map[string]bool    // what the client reported since the last connect
+	dialed    error              // what the last attempt to reach the server came to
+	stop      context.CancelFunc // ends the verification of the topology; nil before it began
+	closed    bool
+}
 
-// Ready reports why the bus cannot be used just now, or nil.
-func (b *Bus) Ready() error { panic("stub") }
+// A pace is how long the bus waits for things.
+type pace struct {
+	ackWait time.Duration // the server takes a message for lost after this
+	answer  time.Duration // for one request to the server
+	retry   time.Duration // between attempts at something that is away
+	refresh time.Duration // of the consumers' gauges
+	verify  time.Duration // between looks at streams and buckets
+}
 
-// Close flushes what is buffered and closes the connection.
-func (b *Bus) Close() { panic("stub") }
-
-// Cluster is the cluster whose subjects the bus uses.
-func (b *Bus) Cluster() string { panic("stub") }
+func defaultPace() pace {
+	return pace{
+		ackWait: 30 * time.Second,
+		answer:  5 * time.Second,
+		retry:   time.Second,
+		refresh: 10 * time.Second,
+		verify:  time.Minute,
+	}
+}
 
 var (
 	// ErrPermission is returned when the server refuses a subject to this user.
@@ -60,117 +99,134 @@ var (
 	ErrConflict = errors.New("written by somebody else")
 )
 
-// A Topic ties a payload type to the stream that stores it.
-type Topic[T heal.Payload] struct {
-	Stream string // with the prefix
-	Root   string // first route token of its subjects: "failures"
+// Connect returns a bus that connects by itself, now or whenever the server
+// appears, and reconnects for ever. It fails only for options that can never
+// work.
+func Connect(o Options) (*Bus, error) {
+	if err := heal.ValidClusterName(o.Cluster); err != nil {
+		return nil, fmt.Errorf("bus: %w", err)
+	}
+	if err := checkName("service", o.Service); err != nil {
+		return nil, fmt.Errorf("bus: %w", err)
+	}
+	url, err := checkURL(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	auth, err := authOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(o.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bus{
+		url:       url,
+		service:   o.Service,
+		cluster:   o.Cluster,
+		log:       o.Log,
+		metrics:   m,
+		tracer:    otel.Tracer("github.com/selfheal/selfheal/pkg/bus"),
+		limits:    map[string]int{},
+		pace:      defaultPace(),
+		connected: make(chan struct{}),
+		problems:  map[string]error{},
+		reported:  map[string]bool{},
+	}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	for _, s := range topology() {
+		b.limits[s.Name] = int(s.MaxMsgSize)
+	}
+	b.nc, err = nats.Connect(url, slices.Concat(b.connection(), auth, o.NATS)...)
+	if err != nil {
+		return nil, fmt.Errorf("bus: connect to %s: %w", url, err)
+	}
+	if b.js, err = jetstream.New(b.nc, jetstream.WithDefaultTimeout(b.pace.answer)); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("bus: jetstream: %w", err)
+	}
+	if !b.nc.IsConnected() {
+		b.log.Warn("nats is away, trying again until it answers", "url", url)
+	}
+	return b, nil
 }
 
-// The pipeline, in order.
-var (
-	Failures      = Topic[heal.Failure]{Stream: heal.StreamPrefix + "FAILURES", Root: "failures"}
-	Decisions     = Topic[heal.Decision]{Stream: heal.StreamPrefix + "DECISIONS", Root: "decisions"}
-	Approvals     = Topic[heal.Approval]{Stream: heal.StreamPrefix + "DECISIONS", Root: "approvals"}
-	Controls      = Topic[heal.Control]{Stream: heal.StreamPrefix + "DECISIONS", Root: "control"}
-	Results       = Topic[heal.Result]{Stream: heal.StreamPrefix + "RESULTS", Root: "results"}
-	Notifications = Topic[heal.Notification]{Stream: heal.StreamPrefix + "NOTIFICATIONS", Root: "notifications"}
-)
-
-// Publish stores data in its envelope and returns once the server has it.
-// Storing the same id again within the stream's duplicate window is success.
-// An error marked Permanent cannot be cured by another attempt.
-func (t Topic[T]) Publish(ctx context.Context, b *Bus, data T) error { panic("stub") }
-
-// A Consumer is one service's place on a topic.
-type Consumer struct {
-	Name    string        // durable name
-	Filter  string        // further subject tokens, such as "slack.>"; empty means all of the topic
-	Workers int           // messages handled at once by this process
-	Timeout time.Duration // for one attempt of the handler
-	Backoff func(attempt uint64) time.Duration
+// Ready reports why the bus cannot be used just now, or nil.
+func (b *Bus) Ready() error {
+	if b.nc.IsClosed() {
+		return errors.New("bus: closed")
+	}
+	if !b.nc.IsConnected() {
+		return b.away()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var errs []error
+	for _, about := range slices.Sorted(maps.Keys(b.problems)) {
+		errs = append(errs, b.problems[about])
+	}
+	return errors.Join(errs...)
 }
 
-// A Message is an event as it was delivered.
-type Message[T heal.Payload] struct {
-	heal.Event[T]
-	Attempt uint64    // 1 for the first delivery
-	Stored  time.Time // when the stream took it
+// Close flushes what is buffered and closes the connection.
+func (b *Bus) Close() {
+	b.mu.Lock()
+	b.closed = true
+	if b.stop != nil {
+		b.stop()
+	}
+	b.mu.Unlock()
+	b.keep.Wait()
+	if b.nc.IsConnected() {
+		_ = b.nc.FlushTimeout(2 * time.Second) // acknowledgements; what is lost comes again
+	}
+	b.nc.Close()
 }
 
-// Consume hands messages to handle until ctx is done, then waits for the
-// attempts under way. What handle returns decides what becomes of a message:
-//
-//	nil              done
-//	Permanent(err)   moved to the dead-letter stream
-//	any other error  tried again after Backoff
-//
-// A message that does not decode or validate, or that does not belong on its
-// subject, is moved to the dead-letter stream unseen; so is one that was
-// delivered more than 8 times without being settled with an error (a panic or
-// a crash counts as one).
-func (t Topic[T]) Consume(ctx context.Context, b *Bus, c Consumer, handle func(context.Context, Message[T]) error) error {
-	panic("stub")
+// Cluster is the cluster whose subjects the bus uses.
+func (b *Bus) Cluster() string { return b.cluster }
+
+// problem records, or with nil forgets, why the bus is not ready. It reports
+// whether that is news, so that a lasting problem is logged once.
+func (b *Bus) problem(about string, err error) (news bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := b.problems[about]
+	if err == nil {
+		delete(b.problems, about)
+		return old != nil
+	}
+	b.problems[about] = err
+	return old == nil || old.Error() != err.Error()
 }
 
-// A Bucket is a key-value bucket of the topology; it has one writer service.
-type Bucket struct {
-	Name  string // with the prefix
-	Owner string
-	TTL   time.Duration // a key not written for so long is gone; 0 keeps it
+// nextConnect returns a channel that is closed when a connection is made.
+func (b *Bus) nextConnect() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.connected
 }
 
-// The buckets.
-var (
-	EpisodesBucket  = Bucket{Name: heal.StreamPrefix + "EPISODES", Owner: "watcher", TTL: 30 * 24 * time.Hour}
-	IncidentsBucket = Bucket{Name: heal.StreamPrefix + "INCIDENTS", Owner: "analyzer", TTL: 30 * 24 * time.Hour}
-	ActionsBucket   = Bucket{Name: heal.StreamPrefix + "ACTIONS", Owner: "actuator", TTL: 30 * 24 * time.Hour}
-)
-
-// A Store keeps values of one type in a bucket, written by compare-and-set.
-type Store[V any] struct{}
-
-// NewStore opens bucket lazily: the server may be away.
-func NewStore[V any](b *Bus, bucket Bucket) *Store[V] { panic("stub") }
-
-// Get returns the value and its revision, or ErrNotFound.
-func (s *Store[V]) Get(ctx context.Context, key string) (V, uint64, error) { panic("stub") }
-
-// Create writes a key that must not exist, or returns ErrConflict.
-func (s *Store[V]) Create(ctx context.Context, key string, v V) (uint64, error) { panic("stub") }
-
-// Update writes a key whose last revision must be rev, or returns ErrConflict.
-func (s *Store[V]) Update(ctx context.Context, key string, v V, rev uint64) (uint64, error) {
-	panic("stub")
+// wait returns after d, or earlier when a connection is made, and reports
+// false when ctx is done.
+func (b *Bus) wait(ctx context.Context, d time.Duration) bool {
+	connected := b.nextConnect()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-connected:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
-// Delete removes a key whose last revision must be rev, or returns ErrConflict.
-func (s *Store[V]) Delete(ctx context.Context, key string, rev uint64) error { panic("stub") }
-
-// All calls fn for every key there is, in no order, until fn returns false.
-func (s *Store[V]) All(ctx context.Context, fn func(key string, v V, rev uint64) bool) error {
-	panic("stub")
+func (b *Bus) isClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
 }
-
-// A Raw is a stored message as it lies in its stream.
-type Raw struct {
-	Subject string
-	Stream  string
-	Seq     uint64
-	Time    time.Time
-	Header  map[string][]string
-	Data    []byte
-}
-
-// Tail calls fn, one message at a time and in the order of each stream, with
-// every message of failures, decisions, results, notifications and dead
-// letters stored since, until ctx is done or fn returns an error.
-func (b *Bus) Tail(ctx context.Context, since time.Time, fn func(Raw) error) error { panic("stub") }
-
-// Permanent marks err as one that another attempt cannot cure.
-func Permanent(err error) error { panic("stub") }
-
-// IsPermanent reports whether err, or an error it wraps, was marked Permanent.
-func IsPermanent(err error) bool { panic("stub") }
-
-// Linear returns a backoff that grows by step with each attempt, up to limit.
-func Linear(step, limit time.Duration) func(attempt uint64) time.Duration { panic("stub") }

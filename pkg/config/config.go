@@ -1,14 +1,29 @@
-// Package config reads the settings: defaults, a YAML file, a mounted
-// ConfigMap directory, the environment, flags; later wins.
+// Package config reads the settings that an operator can choose, for all four
+// services: each uses what it needs, so that one ConfigMap can serve them all.
+//
+// They come in layers, of which a later one wins: built-in defaults, a YAML
+// file, a mounted ConfigMap directory with one file per key, the environment,
+// and the command line. One table (table.go) describes every setting; flags,
+// environment names, --help and the documentation all derive from it, so a new
+// setting is one field of Settings and one entry of the table.
+//
+// Load promises that nothing is guessed: an unknown key, an unknown name or a
+// value out of bounds is an error that names the key, the layer and the line
+// it came from and what would be right, and all such errors are reported at
+// once. A secret is never printed, whatever is wrong with it.
+//
+// The layers are read here rather than by viper: it folds the case of keys,
+// loses the line a value stood on, does not see a key given twice, and turns
+// text into numbers before anybody can say what was wrong with the text.
 package config
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
-// A Secret is a string that prints as ***.
-type Secret string
-
-// Settings are what an operator can choose, for all services; each uses what
-// it needs, so that one ConfigMap can serve all four.
+// Settings are what an operator can choose. Load is the only way to valid
+// ones; tests may write them as a literal.
 type Settings struct {
 	HealthCheckInterval  time.Duration
 	NodeCheckInterval    time.Duration // default HealthCheckInterval
@@ -16,7 +31,7 @@ type Settings struct {
 	NodeFailureThreshold int           // intervals a node must be unhealthy
 	PodRestartThreshold  int           // restarts within the window
 	RecoveryTimeout      time.Duration
-	VerifyWindow         time.Duration // how long a symptom must stay away; key verify_window, default 60 s
+	VerifyWindow         time.Duration // how long a symptom must stay away; default the shorter of 60 s and RecoveryTimeout
 
 	NotificationEnabled     bool
 	SlackChannel            string
@@ -24,7 +39,7 @@ type Settings struct {
 	SlackWebhookURL         Secret
 	SlackIncidentWebhookURL Secret
 	SlackBotToken           Secret
-	SlackAPIURL             string
+	SlackAPIURL             string // ends in a slash
 	EmailSMTPServer         string
 	EmailSMTPPort           int
 	EmailUsername           string
@@ -35,21 +50,41 @@ type Settings struct {
 	PagerDutyEnabled        bool
 	PagerDutyRoutingKey     Secret
 	PagerDutyAPIURL         string
-	WebhookURL              Secret // key webhook_url: receives every result as its CloudEvent
+	WebhookURL              Secret // receives every result as its CloudEvent
 
 	DebugMode      bool
 	VerboseLogging bool
 
-	NATSURL    string
-	NATSCreds  string
-	NATSNKey   string
+	NATSURL    string // a comma list for a cluster
+	NATSCreds  string // file
+	NATSNKey   string // file
 	Cluster    string
 	Mode       string // observe, approve, auto
 	DryRun     bool
 	Kubeconfig string
 	PolicyFile string
-	HTTPAddr   string // SELFHEAL_HTTP_ADDR, :8080
+	HTTPAddr   string // empty: no HTTP
 
-	MaxPodActionsNamespace int // key max_pod_actions_namespace: per minute, default 5, 1…600
-	MaxPodActionsCluster   int // key max_pod_actions_cluster: per minute, default 30, 1…3000
+	MaxPodActionsNamespace int // per minute
+	MaxPodActionsCluster   int // per minute
 }
+
+// ErrSettings is what every error about settings is, for errors.Is: the ones
+// of Load, and those that a service finds in them itself (Invalid).
+var ErrSettings = errors.New("invalid settings")
+
+// Invalid marks err as the settings' fault, so that the process ends with the
+// exit code for settings instead of being started again.
+func Invalid(err error) error { return invalid{err} }
+
+type invalid struct{ error }
+
+func (e invalid) Unwrap() error        { return e.error }
+func (e invalid) Is(target error) bool { return target == ErrSettings }
+
+var (
+	// ErrHelp is returned by Load when the command line asks for help.
+	ErrHelp = errors.New("help is asked for")
+	// ErrVersion is returned by Load when the command line asks for the version.
+	ErrVersion = errors.New("the version is asked for")
+)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"regexp"
 	"time"
 )
@@ -17,7 +19,8 @@ type Approval struct {
 	At         time.Time `json:"at"`
 }
 
-var decisionForm = regexp.MustCompile(`^d-[0-9a-v]{24}$`)
+// A decision's id is a token of the subject on which it is approved.
+var decisionForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Head implements Payload.
 func (a Approval) Head() Head {
@@ -35,9 +38,7 @@ func (a Approval) Validate() error {
 	if !decisionForm.MatchString(a.DecisionID) {
 		errs = append(errs, fmt.Errorf("decision_id: %q is not a decision's id", Clean(a.DecisionID, 64)))
 	}
-	if a.By == "" {
-		errs = append(errs, errors.New("by: is empty"))
-	}
+	errs = append(errs, nonEmpty("by", a.By))
 	if a.At.IsZero() {
 		errs = append(errs, errors.New("at: is empty"))
 	}
@@ -70,10 +71,7 @@ func (c Control) Head() Head {
 
 // Validate reports why the control cannot be obeyed.
 func (c Control) Validate() error {
-	errs := []error{known("verb", c.Verb, []string{Pause, Resume})}
-	if c.By == "" {
-		errs = append(errs, errors.New("by: is empty"))
-	}
+	errs := []error{known("verb", c.Verb, []string{Pause, Resume}), nonEmpty("by", c.By)}
 	if c.At.IsZero() {
 		errs = append(errs, errors.New("at: is empty"))
 	}
@@ -112,10 +110,24 @@ func (l DeadLetter) Head() Head {
 
 // Validate reports why the dead letter cannot be kept.
 func (l DeadLetter) Validate() error {
-	return errors.Join(
-		known("reason", l.Reason, []string{DeadBadMessage, DeadPoison, DeadRefused}),
-		nonEmpty("stage", l.Stage),
-	)
+	errs := []error{known("reason", l.Reason, []string{DeadBadMessage, DeadPoison, DeadRefused})}
+	if !label.MatchString(l.Stage) {
+		errs = append(errs, fmt.Errorf("stage: %q is not a consumer's name", Clean(l.Stage, 64)))
+	}
+	return errors.Join(errs...)
+}
+
+func (l DeadLetter) filled() DeadLetter {
+	if l.Body == nil {
+		l.Body = []byte{}
+	}
+	for k, v := range l.Headers {
+		if v == nil {
+			l.Headers = maps.Clone(l.Headers)
+			l.Headers[k] = []string{}
+		}
+	}
+	return l
 }
 
 func nonEmpty(field, v string) error {
@@ -131,16 +143,23 @@ type Unix struct{ time.Time }
 
 // MarshalJSON writes seconds with three decimals.
 func (u Unix) MarshalJSON() ([]byte, error) {
-	ms := u.UnixMilli()
-	return fmt.Appendf(nil, "%d.%03d", ms/1000, ms%1000), nil
+	ms, sign := u.UnixMilli(), ""
+	if ms < 0 {
+		ms, sign = -ms, "-"
+	}
+	return fmt.Appendf(nil, "%s%d.%03d", sign, ms/1000, ms%1000), nil
 }
+
+// The year 1, which is no time at all, and the year 9999, the last that the
+// messages' other times can be written in.
+const firstUnix, lastUnix = -62135596800, 253402300799
 
 // UnmarshalJSON reads seconds with or without decimals.
 func (u *Unix) UnmarshalJSON(data []byte) error {
 	var s float64
-	if err := json.Unmarshal(data, &s); err != nil {
+	if err := json.Unmarshal(data, &s); err != nil || string(data) == "null" || s < firstUnix || s > lastUnix {
 		return fmt.Errorf("timestamp: want seconds since 1970, got %s", Clean(string(data), 32))
 	}
-	u.Time = time.UnixMilli(int64(s*1000 + 0.5)).UTC()
+	u.Time = time.UnixMilli(int64(math.Round(s * 1000))).UTC()
 	return nil
 }

@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -30,6 +31,8 @@ type Decision struct {
 	Guards      []Verdict   `json:"guards"`
 	Explanation Explanation `json:"explanation"`
 	Failure     Failure     `json:"failure"`
+
+	CausedBy string `json:"-"` // id of the event that Failure came in, if it is not the one that we derive
 }
 
 // A CauseKind is the sort of thing that broke the target.
@@ -45,6 +48,9 @@ const (
 	CauseRegistry   CauseKind = "registry"
 	CauseCapacity   CauseKind = "capacity"
 )
+
+// CauseKinds is every cause.
+var CauseKinds = []CauseKind{CauseUnknown, CauseRollout, CauseNode, CauseDependency, CauseConfig, CauseRegistry, CauseCapacity}
 
 // A Cause is why the target is broken, as far as that is known.
 type Cause struct {
@@ -74,10 +80,13 @@ type Explanation struct {
 	Steps   []string `json:"steps"`
 }
 
-// Reasons of decisions that more than one package must recognise.
+// Reasons of decisions, and of results that did nothing, that more than one package must recognise.
 const (
 	ReasonSeverityTable    = "SeverityTable"    // the strategy is the table's, to be carried out
 	ReasonRecoveryUnderWay = "RecoveryUnderWay" // an earlier decision about it has not ended yet
+	ReasonSuperseded       = "Superseded"       // overtaken by a newer announcement, or by the failure's end
+	ReasonRecovered        = "Recovered"        // the symptom went away by itself
+	ReasonGivenUp          = "GivenUp"          // several tries did not help: a person must look
 )
 
 // MakeDecisionID makes the one decision about an occurrence: deciding twice,
@@ -107,7 +116,7 @@ func (d Decision) Head() Head {
 		Route:    append([]string{"decisions", string(d.Type), string(d.Strategy), string(d.Severity)}, d.Target.tokens()...),
 		Target:   d.Target,
 		Incident: d.IncidentID,
-		Cause:    d.Failure.EventID(),
+		Cause:    cmp.Or(d.CausedBy, d.Failure.EventID()),
 		Severity: d.Severity,
 		Expires:  d.Expires,
 	}
@@ -118,27 +127,44 @@ func (d Decision) Validate() error {
 	errs := []error{
 		known("type", d.Type, FailureTypes),
 		known("severity", d.Severity, Severities),
+		known("base_severity", d.BaseSeverity, Severities),
 		known("strategy", d.Strategy, Strategies),
 		known("mode", d.Mode, Modes),
+		known("cause.kind", d.Cause.Kind, CauseKinds),
 		d.Target.Validate("target"),
 	}
-	if want := MakeDecisionID(d.Failure); d.ID != want {
-		errs = append(errs, fmt.Errorf("decision_id: %q does not follow from its failure; want %q", Clean(d.ID, 64), want))
+	if !decisionForm.MatchString(d.ID) {
+		errs = append(errs, fmt.Errorf("decision_id: %q is not an id of 1 to 64 letters, digits, - and _", Clean(d.ID, 64)))
 	}
-	if d.IncidentID == "" {
-		errs = append(errs, errors.New("incident_id: is empty"))
-	}
-	if d.Reason == "" {
-		errs = append(errs, errors.New("reason: is empty"))
-	}
+	errs = append(errs, nonEmpty("incident_id", d.IncidentID), nonEmpty("reason", d.Reason))
 	if d.Expires.IsZero() {
 		errs = append(errs, errors.New("expires: is empty"))
 	}
-	if d.Target.UID != d.Failure.Target.UID && d.Target.UID != d.Failure.Owner.UID {
+	if d.SimilarFailures < 0 {
+		errs = append(errs, fmt.Errorf("similar_failures: %d is less than 0", d.SimilarFailures))
+	}
+	if c := d.Cause.Confidence; c < 0 || c > 1 {
+		errs = append(errs, fmt.Errorf("cause.confidence: %g is not between 0 and 1", c))
+	}
+	if !d.Target.Same(d.Failure.Target) && !d.Target.Same(d.Failure.Owner) {
 		errs = append(errs, fmt.Errorf("target: %s is neither the failure's target nor its owner", d.Target))
 	}
 	if err := d.Failure.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("failure: %w", err))
 	}
 	return errors.Join(errs...)
+}
+
+func (d Decision) filled() Decision {
+	if d.Parameters == nil {
+		d.Parameters = map[string]string{}
+	}
+	if d.Guards == nil {
+		d.Guards = []Verdict{}
+	}
+	if d.Explanation.Steps == nil {
+		d.Explanation.Steps = []string{}
+	}
+	d.Failure = d.Failure.filled()
+	return d
 }

@@ -2,12 +2,16 @@ package heal
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
+	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -22,6 +26,9 @@ const (
 	TypeControlChanged        = TypePrefix + "control.changed.v1"
 	TypeMessageDead           = TypePrefix + "message.dead.v1"
 )
+
+// dataContentType is the media type of every event's data.
+const dataContentType = "application/json"
 
 // ContentType of every message: structured CloudEvents 1.0 JSON.
 const ContentType = "application/cloudevents+json; charset=utf-8"
@@ -50,6 +57,14 @@ func (h Head) Subject(cluster string) string {
 	return SubjectRoot + "." + Token(cluster) + "." + strings.Join(h.Route, ".")
 }
 
+// subject is the CloudEvents subject.
+func (h Head) subject() string {
+	if h.Target == (Target{}) {
+		return ""
+	}
+	return h.Target.String()
+}
+
 // An Event is a payload in its CloudEvents 1.0 envelope
 // (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md).
 type Event[T Payload] struct {
@@ -70,27 +85,31 @@ type Event[T Payload] struct {
 
 // NewEvent wraps data for publication by service on cluster.
 func NewEvent[T Payload](data T, cluster, service string, now time.Time) Event[T] {
+	data = fill(data)
 	h := data.Head()
-	e := Event[T]{
+	return Event[T]{
 		SpecVersion:     "1.0",
 		ID:              h.ID,
 		Source:          Source(cluster, service),
 		Type:            h.Type,
+		Subject:         h.subject(),
 		Time:            now.UTC(),
-		DataContentType: "application/json",
+		DataContentType: dataContentType,
 		CorrelationID:   h.Incident,
 		CausationID:     h.Cause,
 		SeverityText:    h.Severity,
-		ExpiryTime:      h.Expires.UTC(),
+		ExpiryTime:      h.Expires,
 		Data:            data,
 	}
-	if h.Expires.IsZero() {
-		e.ExpiryTime = time.Time{}
+}
+
+// fill puts empty lists and maps in place of nil ones: nil would be written as
+// null, which the contract knows only for verification and undo.
+func fill[T Payload](data T) T {
+	if f, ok := any(data).(interface{ filled() T }); ok {
+		return f.filled()
 	}
-	if h.Target != (Target{}) {
-		e.Subject = h.Target.String()
-	}
-	return e
+	return data
 }
 
 // Source names a service of a cluster as the origin of events.
@@ -102,9 +121,15 @@ func Source(cluster, service string) string {
 const maxDepth = 12
 
 // Decode reads an event strictly: valid UTF-8 without a byte-order mark, one
-// JSON value, no key given twice, bounded nesting, CloudEvents 1.0, a type and
-// an id that follow from the data, and data that validates. Unknown fields are
-// ignored, as later minor versions may add some.
+// JSON value, no key given twice, bounded nesting, CloudEvents 1.0, the type
+// that the data has, a source, an id, and data that validates. Unknown fields
+// are ignored, as later minor versions may add some.
+//
+// Ids are the writer's: that they derive from the cause is a promise of ours,
+// not something that another writer's can be held to. So are correlationid and
+// causationid where given. All else in the envelope follows from the data, and
+// where it says something else the data wins. What Decode returns is whole: as
+// NewEvent would have made it.
 func Decode[T Payload](data []byte) (Event[T], error) {
 	var e Event[T]
 	if err := CheckJSON(data); err != nil {
@@ -127,14 +152,52 @@ func Decode[T Payload](data []byte) (Event[T], error) {
 	if err := e.Data.Validate(); err != nil {
 		return e, fmt.Errorf("data: %w", err)
 	}
-	if e.ID != h.ID {
-		return e, fmt.Errorf("id: %q does not follow from the data; want %q", Clean(e.ID, 64), h.ID)
+	if err := e.complete(h); err != nil {
+		return e, err
 	}
 	return e, nil
 }
 
+var (
+	sourceForm = regexp.MustCompile(`^/clusters/[a-z0-9.-]{1,63}/` + Product + `/[a-z0-9-]{1,63}$`)
+	idForm     = regexp.MustCompile(`^[!-~]{1,128}$`)
+	traceForm  = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+)
+
+// complete refuses attributes that cannot be used, and sets those that follow
+// from the data.
+func (e *Event[T]) complete(h Head) error {
+	if !sourceForm.MatchString(e.Source) {
+		return fmt.Errorf("source: %q is not /clusters/<cluster>/%s/<service>", Clean(e.Source, 128), Product)
+	}
+	if media, _, err := mime.ParseMediaType(e.DataContentType); e.DataContentType != "" && (err != nil || media != dataContentType) {
+		return fmt.Errorf("datacontenttype: %q is not supported; want %q", Clean(e.DataContentType, 128), dataContentType)
+	}
+	e.CorrelationID = cmp.Or(e.CorrelationID, h.Incident)
+	e.CausationID = cmp.Or(e.CausationID, h.Cause)
+	for _, a := range []struct {
+		name, id string
+		required bool
+	}{{"id", e.ID, true}, {"correlationid", e.CorrelationID, false}, {"causationid", e.CausationID, false}} {
+		if (a.required || a.id != "") && !idForm.MatchString(a.id) {
+			return fmt.Errorf("%s: %q is not an id of 1 to 128 characters without spaces", a.name, Clean(a.id, 64))
+		}
+	}
+	e.DataContentType = dataContentType
+	e.Subject = h.subject()
+	e.SeverityText = h.Severity
+	e.ExpiryTime = h.Expires
+	if !traceForm.MatchString(e.TraceParent) {
+		e.TraceParent = "" // as W3C asks: a broken one is as good as none
+	}
+	e.Data = fill(e.Data)
+	return nil
+}
+
 // CheckJSON refuses what encoding/json would let pass: invalid UTF-8, a key
-// given twice in one object, deep nesting, and trailing bytes.
+// given twice in one object, deep nesting, and trailing bytes. Keys that
+// differ only in case count as the same, since encoding/json takes either for
+// a field's name and other readers take one.
 func CheckJSON(data []byte) error {
 	if !utf8.Valid(data) {
 		return errors.New("invalid UTF-8")
@@ -149,7 +212,7 @@ func CheckJSON(data []byte) error {
 	for {
 		tok, err := dec.Token()
 		if errors.Is(err, io.EOF) {
-			return nil
+			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
 			return fmt.Errorf("offset %d: %w", dec.InputOffset(), err)
@@ -179,10 +242,10 @@ func CheckJSON(data []byte) error {
 				break
 			}
 			key, _ := tok.(string)
-			if stack[top].keys[key] {
+			if stack[top].keys[fold(key)] {
 				return fmt.Errorf("offset %d: key %q given twice", dec.InputOffset(), Clean(key, 64))
 			}
-			stack[top].keys[key] = true
+			stack[top].keys[fold(key)] = true
 			stack[top].isKey = false
 		}
 		if len(stack) == 0 {
@@ -192,4 +255,15 @@ func CheckJSON(data []byte) error {
 			return nil
 		}
 	}
+}
+
+// fold returns one spelling for all keys that encoding/json takes for equal.
+func fold(key string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		return least
+	}, key)
 }

@@ -108,10 +108,14 @@ func (f Failure) Validate() error {
 	if f.Owner != (Target{}) {
 		errs = append(errs, f.Owner.Validate("owner"))
 	}
-	for field, v := range map[string]string{"reason": f.Reason, "fingerprint": f.Fingerprint, "episode_id": f.EpisodeID, "detector": f.Detector} {
-		if v == "" {
-			errs = append(errs, fmt.Errorf("%s: is empty", field))
-		}
+	errs = append(errs,
+		nonEmpty("reason", f.Reason),
+		nonEmpty("fingerprint", f.Fingerprint),
+		nonEmpty("episode_id", f.EpisodeID),
+		nonEmpty("detector", f.Detector),
+	)
+	if f.Timestamp.IsZero() {
+		errs = append(errs, errors.New("timestamp: is empty"))
 	}
 	if f.Occurrence < 1 {
 		errs = append(errs, fmt.Errorf("occurrence: %d is less than 1", f.Occurrence))
@@ -120,4 +124,11 @@ func (f Failure) Validate() error {
 		errs = append(errs, errors.New("first_seen: is empty"))
 	}
 	return errors.Join(errs...)
+}
+
+func (f Failure) filled() Failure {
+	if f.Evidence == nil {
+		f.Evidence = []Evidence{}
+	}
+	return f
 }

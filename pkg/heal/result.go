@@ -36,6 +36,8 @@ const (
 	StepSkipped = "skipped"
 )
 
+var stepStates = []string{StepOK, StepFailed, StepSkipped}
+
 // A Verification is what was seen on the live cluster after the action.
 type Verification struct {
 	Passed bool    `json:"passed"`
@@ -74,12 +76,29 @@ func (r Result) Head() Head {
 
 // Validate reports why the result cannot be told.
 func (r Result) Validate() error {
-	errs := []error{known("outcome", r.Outcome, Outcomes)}
-	if r.Reason == "" {
-		errs = append(errs, errors.New("reason: is empty"))
+	errs := []error{known("outcome", r.Outcome, Outcomes), nonEmpty("reason", r.Reason)}
+	if r.Attempt < 0 {
+		errs = append(errs, fmt.Errorf("attempt: %d is less than 0", r.Attempt))
+	}
+	if r.Duration < 0 {
+		errs = append(errs, fmt.Errorf("duration_seconds: %g is less than 0", r.Duration))
+	}
+	for i, s := range r.Steps {
+		errs = append(errs, known(fmt.Sprintf("steps[%d].status", i), s.Status, stepStates))
 	}
 	if err := r.Decision.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("decision: %w", err))
 	}
 	return errors.Join(errs...)
+}
+
+func (r Result) filled() Result {
+	if r.Steps == nil {
+		r.Steps = []Step{}
+	}
+	if r.Verification != nil && r.Verification.Checks == nil {
+		r.Verification = &Verification{Passed: r.Verification.Passed, Checks: []Check{}}
+	}
+	r.Decision = r.Decision.filled()
+	return r
 }

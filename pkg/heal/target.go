@@ -25,6 +25,12 @@ func (t Target) String() string {
 	return t.Namespace + "/" + t.Kind + "/" + t.Name
 }
 
+// Same reports whether t and other are the same object, however fresh the
+// sight of either was.
+func (t Target) Same(other Target) bool {
+	return t.UID == other.UID && t.Kind == other.Kind && t.Namespace == other.Namespace && t.Name == other.Name
+}
+
 // tokens are the last three tokens of every subject that is about t.
 func (t Target) tokens() []string { return []string{Token(t.Namespace), Token(t.Kind), Token(t.Name)} }
 

@@ -11,31 +11,48 @@ import (
 const MaxText = 256
 
 // Clean makes text from the cluster safe to show anywhere: control, bidi and
-// zero-width characters and invalid UTF-8 are dropped or replaced, line breaks
+// invisible characters and invalid UTF-8 are dropped or replaced, line breaks
 // become spaces, and what is longer than limit bytes is cut at a rune and
 // ends in "…". Anybody who may create a pod chooses such text.
 func Clean(s string, limit int) string {
-	if len(s) > 4*limit {
-		s = s[:4*limit] // more cannot survive; do not walk a megabyte
+	long := len(s) > 4*limit
+	if long {
+		s = clip(s, 4*limit) // do not walk a megabyte
 	}
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t':
-			return ' '
-		// Cf holds the bidi controls, zero-width characters and soft hyphen;
-		// U+2028 and U+2029 are line breaks to some readers.
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == '\u2028', r == '\u2029':
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-	if len(s) <= limit {
+	s = strings.Map(visible, strings.ToValidUTF8(s, "\uFFFD"))
+	if len(s) <= limit && !long {
 		return s
 	}
 	const ellipsis = "…"
-	cut := max(0, limit-len(ellipsis))
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
+	if limit < len(ellipsis) {
+		return clip(s, limit)
 	}
-	return s[:cut] + ellipsis
+	return clip(s, limit-len(ellipsis)) + ellipsis
+}
+
+// visible maps line breaks to a space and drops what cannot be seen.
+func visible(r rune) rune {
+	switch r {
+	case '\t', '\n', '\v', '\f', '\r', '\u0085', '\u2028', '\u2029':
+		return ' '
+	}
+	// Cf holds the bidi controls, the zero-width characters and the soft
+	// hyphen; the other two are invisible too.
+	if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
+		return -1
+	}
+	return r
+}
+
+// clip returns the longest prefix of s that has at most limit bytes and does
+// not end inside a rune.
+func clip(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	end := max(0, limit)
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
 }

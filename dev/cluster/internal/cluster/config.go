@@ -131,6 +131,9 @@ func DefaultDir(name string) string { return filepath.Join(".dev", "clusters", n
 // Kubeconfig is the administrator's kubeconfig of the cluster in dir.
 func Kubeconfig(dir string) string { return filepath.Join(dir, "kubeconfig") }
 
+// AuditLog is the API server's audit log of the cluster in dir.
+func AuditLog(dir string) string { return filepath.Join(dir, "audit.log") }
+
 // State is what the supervisor tells other processes, in DIR/state.json.
 type State struct {
 	Config     Config

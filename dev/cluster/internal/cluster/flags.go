@@ -47,7 +47,7 @@ func (s State) flags(dir string) map[string][]string {
 			"--default-not-ready-toleration-seconds=" + strconv.Itoa(c.NotReadyToleration),
 			"--default-unreachable-toleration-seconds=" + strconv.Itoa(c.UnreachableToleration),
 			"--audit-policy-file=" + filepath.Join(dir, "audit-policy.yaml"),
-			"--audit-log-path=" + filepath.Join(dir, "audit.log"),
+			"--audit-log-path=" + AuditLog(dir),
 			// Blocking: a request that has been answered is in the log.
 			"--audit-log-mode=blocking",
 			"--audit-log-maxsize=4096",

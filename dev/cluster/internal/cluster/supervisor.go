@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -57,7 +60,12 @@ func Run(ctx context.Context, dir string, c Config, log *slog.Logger, ready func
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { s.keep(ctx, component.APIServer, 0); return nil })
-	g.Go(func() error { return s.bootstrap(ctx, g, ready) })
+	g.Go(func() error {
+		if err := s.bootstrap(ctx, g, ready); ctx.Err() == nil {
+			return err
+		}
+		return nil // stopped while starting
+	})
 	return g.Wait()
 }
 
@@ -148,7 +156,7 @@ func (s *supervisor) bootstrap(ctx context.Context, g *errgroup.Group, ready fun
 		g.Go(func() error { s.keep(ctx, name, 0); return nil })
 	}
 	if err := createNodes(within, client, s.state.Config); err != nil {
-		return ended(ctx, err)
+		return err
 	}
 	if err := s.waitFor(within, "API server, nodes and default service account", usable(client)); err != nil {
 		return err
@@ -169,21 +177,10 @@ func (s *supervisor) waitFor(ctx context.Context, what string, check func(contex
 		}
 		select {
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("wait for %s: %w (see %s)", what, err, filepath.Join(s.dir, "logs"))
-			}
-			return nil // stopped while starting
+			return fmt.Errorf("wait for %s: %w (see %s)", what, err, filepath.Join(s.dir, "logs"))
 		case <-tick.C:
 		}
 	}
-}
-
-// ended hides the error of a request that was cut off because the cluster is being stopped.
-func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // keep runs one part, again whenever it ends, until ctx ends. Then it is killed; with a grace, asked first.
@@ -307,4 +304,18 @@ func Up(dir string) bool {
 	}
 	_ = f.Close()
 	return false
+}
+
+// Alive reports whether a process of the state is still the supervisor's child: its pid may have gone to another.
+func Alive(s State, p Process) bool {
+	if p.PID == 0 {
+		return false
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
+	if err != nil {
+		return false
+	}
+	// "PID (NAME) STATE PPID …", where NAME may contain anything.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	return len(fields) > 1 && fields[0] != "Z" && fields[1] == strconv.Itoa(s.Supervisor)
 }

@@ -1,0 +1,66 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/selfheal/selfheal/pkg/bus"
+	"github.com/selfheal/selfheal/pkg/bus/bustest"
+	"github.com/selfheal/selfheal/pkg/heal"
+)
+
+func BenchmarkPublish(b *testing.B) {
+	for _, publishers := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("publishers=%d", publishers), func(b *testing.B) {
+			c := bustest.New(b)
+			publish(b, c, publishers, b.N)
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
+}
+
+// publish stores n failures, by so many goroutines at once.
+func publish(b *testing.B, c *bus.Bus, publishers, n int) {
+	b.Helper()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for range publishers {
+		wg.Go(func() {
+			for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
+				if err := bus.Failures.Publish(b.Context(), c, failure(fmt.Sprintf("pod-%d", i))); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkConsume(b *testing.B) {
+	for _, workers := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			c := bustest.New(b)
+			publish(b, c, 64, b.N)
+			ctx, cancel := context.WithCancel(b.Context())
+			defer cancel()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			b.ResetTimer()
+			err := bus.Failures.Consume(ctx, c, bus.Consumer{Name: "bench", Workers: workers}, func(context.Context, bus.Message[heal.Failure]) error {
+				if left.Add(-1) == 0 {
+					cancel()
+				}
+				return nil
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
+}

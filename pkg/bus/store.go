@@ -1,0 +1,186 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+)
+
+// A Store keeps values of one type in a bucket, as JSON, written by
+// compare-and-set. It is safe for concurrent use.
+type Store[V any] struct {
+	b    *Bus
+	name string
+
+	mu sync.Mutex         // guards kv
+	kv jetstream.KeyValue // nil until the bucket was found
+}
+
+// NewStore opens bucket lazily: the server may be away.
+func NewStore[V any](b *Bus, bucket Bucket) *Store[V] { return &Store[V]{b: b, name: bucket.Name} }
+
+// Get returns the value and its revision, or ErrNotFound.
+func (s *Store[V]) Get(ctx context.Context, key string) (V, uint64, error) {
+	var v V
+	var entry jetstream.KeyValueEntry
+	err := s.do(ctx, "get", key, func(ctx context.Context, kv jetstream.KeyValue) (err error) {
+		entry, err = kv.Get(ctx, key)
+		return err
+	})
+	if err != nil {
+		return v, 0, err
+	}
+	if err := json.Unmarshal(entry.Value(), &v); err != nil {
+		return v, 0, s.broken(key, err)
+	}
+	return v, entry.Revision(), nil
+}
+
+// Create writes a key that must not exist, or returns ErrConflict.
+func (s *Store[V]) Create(ctx context.Context, key string, v V) (uint64, error) {
+	return s.write(ctx, "create", key, v, func(ctx context.Context, kv jetstream.KeyValue, data []byte) (uint64, error) {
+		return kv.Create(ctx, key, data)
+	})
+}
+
+// Update writes a key whose last revision must be rev, or returns ErrConflict.
+func (s *Store[V]) Update(ctx context.Context, key string, v V, rev uint64) (uint64, error) {
+	return s.write(ctx, "update", key, v, func(ctx context.Context, kv jetstream.KeyValue, data []byte) (uint64, error) {
+		return kv.Update(ctx, key, data, rev)
+	})
+}
+
+// Delete removes a key whose last revision must be rev, or returns ErrConflict.
+func (s *Store[V]) Delete(ctx context.Context, key string, rev uint64) error {
+	if rev == 0 { // to the client library: whatever there is
+		return fmt.Errorf("bucket %s: delete %q: %w", s.name, heal.Clean(key, 64), ErrConflict)
+	}
+	return s.do(ctx, "delete", key, func(ctx context.Context, kv jetstream.KeyValue) error {
+		return kv.Delete(ctx, key, jetstream.LastRevision(rev))
+	})
+}
+
+// All calls fn for every key there is, in no order, until fn returns false. A
+// value that does not decode is passed over, and named by the error at the end.
+func (s *Store[V]) All(ctx context.Context, fn func(key string, v V, rev uint64) bool) error {
+	var broken []error
+	err := s.do(ctx, "list", "", func(ctx context.Context, kv jetstream.KeyValue) error {
+		watch, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+		if err != nil {
+			return err
+		}
+		defer func() {
+			_ = watch.Stop()
+			for range watch.Updates() { // or its sender waits for ever
+			}
+		}()
+		for {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case entry, open := <-watch.Updates():
+				if !open {
+					return errors.New("the listing broke off")
+				}
+				if entry == nil {
+					return nil // all that there was
+				}
+				var v V
+				if err := json.Unmarshal(entry.Value(), &v); err != nil {
+					broken = append(broken, s.broken(entry.Key(), err))
+					continue
+				}
+				if !fn(entry.Key(), v, entry.Revision()) {
+					return nil
+				}
+			}
+		}
+	})
+	return errors.Join(append(broken, err)...)
+}
+
+func (s *Store[V]) broken(key string, err error) error {
+	return Permanent(fmt.Errorf("bucket %s: value of %q: %w", s.name, heal.Clean(key, 64), err))
+}
+
+func (s *Store[V]) write(ctx context.Context, verb, key string, v V, put func(context.Context, jetstream.KeyValue, []byte) (uint64, error)) (rev uint64, err error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return 0, Permanent(fmt.Errorf("bucket %s: %s %q: %w", s.name, verb, heal.Clean(key, 64), err))
+	}
+	err = s.do(ctx, verb, key, func(ctx context.Context, kv jetstream.KeyValue) error {
+		rev, err = put(ctx, kv, data)
+		return err
+	})
+	return rev, err
+}
+
+var keyForm = regexp.MustCompile(`^[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*$`)
+
+// do runs call on the bucket, and says in plain words why it did not work.
+func (s *Store[V]) do(ctx context.Context, verb, key string, call func(context.Context, jetstream.KeyValue) error) error {
+	what := fmt.Sprintf("bucket %s: %s", s.name, verb)
+	if verb != "list" {
+		what += fmt.Sprintf(" %q", heal.Clean(key, 64))
+		if len(key) > 256 || !keyForm.MatchString(key) {
+			return Permanent(fmt.Errorf("%s: not a key; want 1 to 256 letters, digits and _=- in tokens parted by dots", what))
+		}
+	}
+	ctx, done := s.b.denials.watch(ctx, s.mentioned)
+	defer done()
+	if verb != "list" {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.b.pace.answer)
+		defer cancel()
+	}
+	kv, err := s.bucket(ctx)
+	if err == nil {
+		err = call(ctx, kv)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
+		return fmt.Errorf("%s: %w", what, ErrNotFound)
+	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch),
+		codeOf(err) == jetstream.JSErrCodeStreamWrongLastSequenceConstant: // what a replicated stream says
+		return fmt.Errorf("%s: %w", what, ErrConflict)
+	case errors.Is(err, jetstream.ErrBucketNotFound):
+		return fmt.Errorf("%s: %w", what, awayError{err})
+	}
+	return fmt.Errorf("%s: %w", what, s.b.explain(ctx, "KV_"+s.name, err))
+}
+
+// mentioned matches the subjects of requests to the bucket.
+func (s *Store[V]) mentioned(subject string) bool {
+	return mentions("KV_"+s.name)(subject) || strings.HasPrefix(subject, "$KV."+s.name+".")
+}
+
+// bucket finds the bucket, once.
+func (s *Store[V]) bucket(ctx context.Context) (jetstream.KeyValue, error) {
+	s.mu.Lock()
+	kv := s.kv
+	s.mu.Unlock()
+	if kv != nil {
+		return kv, nil
+	}
+	if !s.b.nc.IsConnected() {
+		return nil, s.b.away()
+	}
+	kv, err := s.b.js.KeyValue(ctx, s.name)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.kv = kv
+	s.mu.Unlock()
+	return kv, nil
+}

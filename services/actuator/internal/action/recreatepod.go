@@ -1,0 +1,79 @@
+package action
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/selfheal/selfheal/services/actuator/internal/guard"
+)
+
+// recreatePod deletes a pod that is not Ready, which no disruption budget can
+// hold back, and evicts one that is.
+var recreatePod = Action{
+	Kinds: []string{"Pod"},
+	Needs: slices.Concat(mayEvict, []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"delete"}},
+	}),
+	Do:     recreate,
+	Sights: replacement,
+}
+
+func recreate(ctx context.Context, j *Job) error {
+	if err := remember(ctx, j); err != nil {
+		return err
+	}
+	if j.Facts.Pod != nil && guard.IsReady(j.Facts.Pod) {
+		return evict(ctx, j, j.Facts.Pod, j.Decision.Target)
+	}
+	return deletePod(ctx, j)
+}
+
+// ErrMoved says that a request was refused as its object has changed since it
+// was judged.
+var ErrMoved = errors.New("it has changed since it was judged")
+
+// deletePod deletes the pod as it was when it was judged: a failing pod gets a
+// new resourceVersion with each restart, and with any of them might be Ready.
+func deletePod(ctx context.Context, j *Job) error {
+	target := j.Decision.Target
+	for range 5 {
+		version := ""
+		if j.Facts.Pod != nil {
+			version = j.Facts.Pod.ResourceVersion
+		}
+		err := j.Desk.Do(ctx, Request{
+			Step: "delete", Target: target, Pod: true,
+			Send: func(ctx context.Context, dryRun []string) error {
+				uid := types.UID(target.UID)
+				err := j.Kube.CoreV1().Pods(target.Namespace).Delete(ctx, target.Name, metav1.DeleteOptions{
+					DryRun:        dryRun,
+					Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
+				})
+				switch {
+				case apierrors.IsNotFound(err):
+					return guard.Refuse("delete", guard.Moot("TargetGone", "%s is gone", target))
+				case apierrors.IsConflict(err):
+					return ErrMoved
+				}
+				return answer(err, target)
+			},
+			Seen: podGoes(j, target),
+		})
+		if !errors.Is(err, ErrMoved) {
+			return err
+		}
+		if err := j.Desk.Recheck(ctx, 0); err != nil {
+			return err
+		}
+		if j.Facts.Pod != nil && guard.IsReady(j.Facts.Pod) {
+			return evict(ctx, j, j.Facts.Pod, target)
+		}
+	}
+	return ErrMoved
+}

@@ -1,0 +1,251 @@
+package actuate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/actuator/internal/action"
+	"github.com/selfheal/selfheal/services/actuator/internal/crash"
+	"github.com/selfheal/selfheal/services/actuator/internal/guard"
+)
+
+// fresh is how old the guards' verdict may be when a request is made.
+const fresh = 5 * time.Second
+
+// callTimeout is for one request, a little more than the client's own.
+const callTimeout = 15 * time.Second
+
+// A desk is the action.Desk of a job that changes the cluster.
+type desk struct {
+	*judge
+	claim    *claim
+	spending *spending
+	begin    func() // called before the first request is made
+	node     string // which node the job takes out of service; empty for none
+	timeout  time.Duration
+}
+
+// LastWrite implements action.Desk.
+func (d *desk) LastWrite() time.Time { return earlier(d.expires, d.deadline()) }
+
+// deadline is when the recovery is given up.
+func (d *desk) deadline() time.Time {
+	began := d.claim.record().Acted
+	if began.IsZero() {
+		began = time.Now()
+	}
+	return began.Add(d.timeout)
+}
+
+// Do implements action.Desk.
+func (d *desk) Do(ctx context.Context, r action.Request) error {
+	key := r.Step + " " + r.Target.UID
+	rec := d.claim.record()
+	step := rec.find(key)
+	if step != nil {
+		if step.State == done {
+			return nil
+		}
+		seen, err := r.Seen(ctx)
+		if err != nil {
+			return err
+		}
+		if seen {
+			return d.done(ctx, r, key, 0, "done by an attempt that ended before it could say so")
+		}
+	}
+	if !r.Heal {
+		if err := d.mayStart(ctx, r); err != nil {
+			return err
+		}
+	}
+	if err := d.intend(ctx, r, key); err != nil {
+		return err
+	}
+	crash.At(crash.BeforeAPI)
+	return d.send(ctx, r, key)
+}
+
+// mayStart tries the request without effect, and asks everybody who may say no.
+func (d *desk) mayStart(ctx context.Context, r action.Request) error {
+	if err := d.inTime(); err != nil {
+		return err
+	}
+	if err := d.Recheck(ctx, fresh); err != nil {
+		return err
+	}
+	if err := d.try(ctx, r); err != nil {
+		return err
+	}
+	crash.At(crash.AfterDryRun)
+	if r.Pod {
+		return d.spending.pod(ctx, r.Target.Namespace)
+	}
+	if d.node != "" {
+		return d.spending.node(ctx, d.decision.ID, d.node)
+	}
+	return nil
+}
+
+// intend writes down that the request is about to be made.
+func (d *desk) intend(ctx context.Context, r action.Request, key string) error {
+	counted := d.claim.record().Counted
+	err := d.claim.save(ctx, func(rec *Record) {
+		rec.put(Step{Step: heal.Step{Name: r.Step, Status: heal.StepFailed, Detail: r.Target.String() + ": not known to be done"}, Key: key, State: intended})
+		if rec.Acted.IsZero() {
+			rec.Acted = time.Now().UTC()
+		}
+		rec.Counted = true
+	})
+	if err == nil && !counted {
+		d.begin()
+	}
+	return err
+}
+
+// send makes the request. From here on nothing but its timeout stops it: what
+// is half done is worse than what is late.
+func (d *desk) send(ctx context.Context, r action.Request, key string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	err := d.stillOurs(r)
+	begin := time.Now()
+	if err == nil {
+		err = r.Send(ctx, nil)
+	}
+	if unknown(err) {
+		if seen, seeErr := r.Seen(ctx); seeErr != nil || !seen {
+			return fmt.Errorf("%s %s: %w", r.Step, r.Target, err)
+		}
+		err = nil
+	}
+	if err != nil {
+		if saveErr := d.claim.save(ctx, func(rec *Record) { rec.drop(key) }); saveErr != nil {
+			return errors.Join(err, saveErr)
+		}
+		return err
+	}
+	crash.At(crash.AfterAPIBeforeRecord)
+	return d.done(ctx, r, key, time.Since(begin), r.Target.String())
+}
+
+// stillOurs looks once more at the clock, for a process may have been stopped
+// for long between any two instructions.
+func (d *desk) stillOurs(r action.Request) error {
+	if r.Heal {
+		return nil
+	}
+	if !d.claim.held(d.claim.lease / 3) {
+		return &action.Wait{For: time.Second, Refusal: guard.Refuse("claim", guard.Veto("Stalled", "%s was not made: the actuator stood still before it", r.Step))}
+	}
+	return d.inTime()
+}
+
+func (d *desk) done(ctx context.Context, r action.Request, key string, took time.Duration, detail string) error {
+	return d.claim.save(ctx, func(rec *Record) {
+		rec.put(Step{Step: heal.Step{Name: r.Step, Status: heal.StepOK, Milliseconds: milliseconds(took), Detail: detail}, Key: key, State: done})
+	})
+}
+
+// unknown reports whether err leaves open what became of the request: the API
+// server gave no answer, or one that is not about the request.
+func unknown(err error) bool {
+	var refusal *guard.Refusal
+	if err == nil || errors.As(err, &refusal) {
+		return false
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return !errors.Is(err, action.ErrMoved)
+	}
+	return status.Status().Code >= 500 || status.Status().Code == 0
+}
+
+// Note implements action.Desk.
+func (d *desk) Note(step heal.Step) {
+	d.claim.note(func(r *Record) { r.put(Step{Step: step}) })
+}
+
+// Remember implements action.Desk.
+func (d *desk) Remember(v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return // only of types that JSON cannot hold
+	}
+	d.claim.note(func(r *Record) { r.Memory = data })
+}
+
+// Recall implements action.Desk.
+func (d *desk) Recall(v any) bool {
+	rec := d.claim.record()
+	return len(rec.Memory) > 0 && json.Unmarshal(rec.Memory, v) == nil
+}
+
+// A dryDesk is the action.Desk of a job that changes nothing.
+type dryDesk struct {
+	*judge
+
+	mu     sync.Mutex // guards what follows
+	steps  []heal.Step
+	memory []byte
+}
+
+// LastWrite implements action.Desk.
+func (d *dryDesk) LastWrite() time.Time { return d.expires }
+
+// Do implements action.Desk.
+func (d *dryDesk) Do(ctx context.Context, r action.Request) error {
+	if err := d.inTime(); err != nil {
+		return err
+	}
+	if err := d.Recheck(ctx, fresh); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := d.try(ctx, r); err != nil {
+		return err
+	}
+	d.Note(heal.Step{Name: r.Step, Status: heal.StepOK, Milliseconds: milliseconds(time.Since(begin)), Detail: r.Target.String() + ": dry run"})
+	return nil
+}
+
+// Note implements action.Desk.
+func (d *dryDesk) Note(step heal.Step) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.steps = append(d.steps, step)
+}
+
+// Remember implements action.Desk.
+func (d *dryDesk) Remember(v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.memory = data
+}
+
+// Recall implements action.Desk.
+func (d *dryDesk) Recall(v any) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.memory) > 0 && json.Unmarshal(d.memory, v) == nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,76 @@
+package actuate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/actuator/internal/action"
+	"github.com/selfheal/selfheal/services/actuator/internal/guard"
+	"github.com/selfheal/selfheal/services/actuator/internal/live"
+)
+
+// A judge decides, for one decision, whether a request may be made now. It is
+// the half of a desk that changes nothing.
+type judge struct {
+	decision heal.Decision
+	made     time.Time
+	expires  time.Time
+	reader   live.Reader
+	log      *slog.Logger
+	job      *action.Job // whose facts are kept up to date
+	judged   time.Time   // when the guards last had nothing against it
+}
+
+// inTime refuses what comes too late.
+func (j *judge) inTime() error {
+	now := time.Now()
+	if now.Before(j.expires) {
+		return nil
+	}
+	return expired(now, j.made, j.expires)
+}
+
+func expired(now, made, expires time.Time) *guard.Refusal {
+	return guard.Refuse("expiry", guard.Veto("Expired", "the decision was made %s ago and expired %s ago; if it is still broken, it is decided again",
+		now.Sub(made).Round(time.Second), now.Sub(expires).Round(time.Second)))
+}
+
+// Recheck implements action.Desk.
+func (j *judge) Recheck(ctx context.Context, within time.Duration) error {
+	begin := time.Now()
+	if begin.Sub(j.judged) < within {
+		return nil
+	}
+	facts, err := j.reader.Facts(ctx, j.decision, j.decision.Target)
+	if err != nil {
+		return err
+	}
+	j.job.Facts = facts
+	said, refusal := guard.Judge(facts, guard.Decided)
+	for _, v := range said {
+		j.log.Debug("guard asked", "guard", v.Name, "allowed", v.Allowed, "reason", v.Reason, "detail", v.Detail)
+	}
+	if refusal != nil {
+		return action.Refused(refusal)
+	}
+	j.judged = begin
+	return nil
+}
+
+// try makes the request without effect.
+func (j *judge) try(ctx context.Context, r action.Request) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := r.Send(ctx, []string{metav1.DryRunAll})
+	var refusal *guard.Refusal
+	if err == nil || errors.As(err, &refusal) || errors.Is(err, action.ErrMoved) {
+		return err
+	}
+	return fmt.Errorf("try to %s %s: %w", r.Step, r.Target, err)
+}

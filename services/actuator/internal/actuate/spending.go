@@ -1,0 +1,127 @@
+package actuate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/selfheal/selfheal/pkg/bus"
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/actuator/internal/action"
+	"github.com/selfheal/selfheal/services/actuator/internal/guard"
+)
+
+// The keys of what all replicas share, in the bucket of the ledger.
+const (
+	windowKey = "shared.pods"
+	slotKey   = "shared.node"
+	cordonKey = "shared.cordons"
+)
+
+// A slot is whose turn it is to take a node out of service. It only spans the
+// moment between looking for cordons and having one: a cordon itself is seen
+// by everybody.
+type slot struct {
+	Decision string    `json:"decision"`
+	Node     string    `json:"node"`
+	At       time.Time `json:"at"`
+}
+
+// slotFor is for how long a slot keeps others out.
+const slotFor = time.Minute
+
+// spending takes from the budgets that all replicas share.
+type spending struct {
+	windows Store[guard.Window]
+	slots   Store[slot]
+	limits  guard.Limits
+	turn    chan struct{} // one at a time from this process, or its workers outrun each other
+}
+
+// pod takes one action on a pod.
+func (s *spending) pod(ctx context.Context, namespace string) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return change(ctx, s.windows, windowKey, func(w guard.Window) (guard.Window, error) {
+		next, wait, v := w.Take(time.Now(), namespace, s.limits)
+		if !v.Allowed() {
+			// Not all of those that wait should come back at the same moment.
+			wait += rand.N(wait/4 + time.Second)
+			return w, &action.Wait{For: wait, Refusal: guard.Refuse("budget", v)}
+		}
+		return next, nil
+	})
+}
+
+// node takes, or keeps, the turn to take a node out of service.
+func (s *spending) node(ctx context.Context, decision, node string) error {
+	return change(ctx, s.slots, slotKey, func(have slot) (slot, error) {
+		now := time.Now()
+		if age := now.Sub(have.At); have.Node != node && age < slotFor {
+			return have, &action.Wait{For: 10 * time.Second, Refusal: guard.Refuse("one_node", guard.Veto(guard.NodeBudget,
+				"it is the turn of Node/%s (decision %s), and 1 node may be at a time", have.Node, heal.Clean(have.Decision, 32)))}
+		}
+		return slot{Decision: decision, Node: node, At: now.UTC()}, nil
+	})
+}
+
+// freeNode gives the turn back, if it is still the decision's.
+func (s *spending) freeNode(ctx context.Context, decision string) error {
+	errNotOurs := errors.New("it is another's turn")
+	err := change(ctx, s.slots, slotKey, func(have slot) (slot, error) {
+		if have.Decision != decision {
+			return have, errNotOurs
+		}
+		return slot{}, nil
+	})
+	if errors.Is(err, errNotOurs) {
+		return nil
+	}
+	return err
+}
+
+// change replaces the value of a key by what next makes of it, or returns the
+// error of next.
+func change[V any](ctx context.Context, s Store[V], key string, next func(V) (V, error)) error {
+	for range 50 {
+		have, rev, err := s.Get(ctx, key)
+		missing := errors.Is(err, bus.ErrNotFound)
+		if err != nil && !missing {
+			return err
+		}
+		v, err := next(have)
+		if err != nil {
+			return err
+		}
+		if missing {
+			_, err = s.Create(ctx, key, v)
+		} else {
+			_, err = s.Update(ctx, key, v, rev)
+		}
+		if !errors.Is(err, bus.ErrConflict) {
+			return err
+		}
+		if err := rest(ctx, rand.N(20*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("write %s: others were quicker 50 times", key)
+}
+
+// rest waits, unless ctx is done first.
+func rest(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

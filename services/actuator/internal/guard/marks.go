@@ -1,0 +1,74 @@
+package guard
+
+import (
+	"time"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+)
+
+// marks refuses what a person forbade by an annotation on the object, one of
+// its owners or the namespace. The tightest mark counts: whoever may annotate
+// a pod must not get round a mark on its namespace. A value that cannot be
+// read counts as the tightest there is.
+var marks = Guard{Name: "marks", Judge: func(f Facts) Verdict {
+	mode, carrier, value := heal.ModeAuto, "", ""
+	for _, o := range marked(f) {
+		if text, ok := o.Annotations[heal.AnnotationHoldUntil]; ok {
+			if v := judgeHold(f.Now, o, text); !v.Allowed() {
+				return v
+			}
+		}
+		text, ok := o.Annotations[heal.AnnotationMode]
+		if !ok {
+			continue
+		}
+		if m := mode.Tighter(heal.Mode(text)); m != mode {
+			mode, carrier, value = m, o.String(), heal.Clean(text, 32)
+		}
+	}
+	switch mode {
+	case heal.ModeAuto:
+		return Allow("no mark forbids it")
+	case heal.ModeApprove:
+		return Veto("MarkedApprove", "%s carries %s: %s, and approvals are not taken yet: do it by hand, or change the mark",
+			carrier, heal.AnnotationMode, value)
+	case heal.ModeObserve:
+		return Veto("MarkedObserve", "%s carries %s: %s", carrier, heal.AnnotationMode, value)
+	}
+	if value != string(heal.ModeOff) {
+		return Veto("MarkedOff", "%s carries %s: %q, which is not one of %v and counts as off", carrier, heal.AnnotationMode, value, heal.Modes)
+	}
+	return Veto("MarkedOff", "%s carries %s: off", carrier, heal.AnnotationMode)
+}}
+
+// marked is whatever may carry a mark, nearest first.
+func marked(f Facts) []Object {
+	var all []Object
+	if f.Live != nil {
+		all = append(all, *f.Live)
+	}
+	for i, o := range f.Owners {
+		// A Deployment copies its annotations to its ReplicaSets, and leaves
+		// them there when they are taken from itself.
+		if o.Kind == "ReplicaSet" && i+1 < len(f.Owners) && f.Owners[i+1].Kind == "Deployment" {
+			continue
+		}
+		all = append(all, o)
+	}
+	if f.Namespace != nil {
+		all = append(all, *f.Namespace)
+	}
+	return all
+}
+
+func judgeHold(now time.Time, o Object, text string) Verdict {
+	until, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return Veto("Held", "%s carries %s: %q, which is not an RFC 3339 time and counts as for ever",
+			o, heal.AnnotationHoldUntil, heal.Clean(text, 40))
+	}
+	if now.Before(until) {
+		return Veto("Held", "%s carries %s: %s, which is in %s", o, heal.AnnotationHoldUntil, text, until.Sub(now).Round(time.Second))
+	}
+	return Allow("the hold on %s is over", o)
+}

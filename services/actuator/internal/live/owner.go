@@ -1,0 +1,185 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/actuator/internal/guard"
+)
+
+// An Owner is a controller of pods, or of a controller of pods.
+type Owner struct {
+	guard.Object
+	APIVersion string
+	Wanted     int
+	Ready      int // as the controller itself says
+	Selector   string
+}
+
+// Target is the owner as the vocabulary names it.
+func (o Owner) Target() heal.Target {
+	return heal.Target{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, UID: string(o.UID)}
+}
+
+// owners reads, by API group and kind, the controllers that we know.
+var owners = map[string]func(context.Context, kubernetes.Interface, string, string) (Owner, error){
+	"apps/ReplicaSet": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+		o, err := kube.AppsV1().ReplicaSets(ns).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return Owner{}, err
+		}
+		return owner(o.ObjectMeta, count(o.Spec.Replicas), o.Status.ReadyReplicas, o.Spec.Selector)
+	},
+	"apps/Deployment": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+		o, err := kube.AppsV1().Deployments(ns).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return Owner{}, err
+		}
+		return owner(o.ObjectMeta, count(o.Spec.Replicas), o.Status.ReadyReplicas, o.Spec.Selector)
+	},
+	"apps/StatefulSet": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+		o, err := kube.AppsV1().StatefulSets(ns).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return Owner{}, err
+		}
+		return owner(o.ObjectMeta, count(o.Spec.Replicas), o.Status.ReadyReplicas, o.Spec.Selector)
+	},
+	"apps/DaemonSet": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+		o, err := kube.AppsV1().DaemonSets(ns).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return Owner{}, err
+		}
+		return owner(o.ObjectMeta, o.Status.DesiredNumberScheduled, o.Status.NumberReady, o.Spec.Selector)
+	},
+	"batch/Job": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+		o, err := kube.BatchV1().Jobs(ns).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return Owner{}, err
+		}
+		ready := int32(0)
+		if o.Status.Ready != nil {
+			ready = *o.Status.Ready
+		}
+		return owner(o.ObjectMeta, o.Status.Active, ready, o.Spec.Selector)
+	},
+	"/ReplicationController": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+		o, err := kube.CoreV1().ReplicationControllers(ns).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return Owner{}, err
+		}
+		return owner(o.ObjectMeta, count(o.Spec.Replicas), o.Status.ReadyReplicas, metav1.SetAsLabelSelector(o.Spec.Selector))
+	},
+}
+
+func owner(meta metav1.ObjectMeta, wanted, ready int32, selector *metav1.LabelSelector) (Owner, error) {
+	s, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return Owner{}, fmt.Errorf("selector: %w", err)
+	}
+	return Owner{Object: guard.Object{ObjectMeta: meta}, Wanted: int(wanted), Ready: int(ready), Selector: s.String()}, nil
+}
+
+// count is spec.replicas, which defaults to 1.
+func count(replicas *int32) int32 {
+	if replicas == nil {
+		return 1
+	}
+	return *replicas
+}
+
+// chain reads ref and what controls it, up to the top. It ends early, and says
+// why, where an owner is gone or of an unknown kind.
+func (r Reader) chain(ctx context.Context, ns string, ref *metav1.OwnerReference) (chain []Owner, gap string, err error) {
+	// Two suffice for what Kubernetes itself makes; a cycle must not hang us.
+	for range 4 {
+		if ref == nil {
+			return chain, "", nil
+		}
+		o, found, err := r.owner(ctx, ns, *ref)
+		if err != nil {
+			return nil, "", err
+		}
+		if !found {
+			if len(chain) > 0 && !known(*ref) {
+				return chain, "", nil // a ReplicaSet of an Argo Rollout: it replaces pods all the same
+			}
+			return chain, fmt.Sprintf("its owner %s %s is gone", ref.Kind, ref.Name), nil
+		}
+		chain = append(chain, o)
+		ref = metav1.GetControllerOf(&o.ObjectMeta)
+	}
+	return chain, "its owners go on for ever", nil
+}
+
+func known(ref metav1.OwnerReference) bool {
+	_, ok := owners[groupKind(ref.APIVersion, ref.Kind)]
+	return ok
+}
+
+// owner reads one owner; it is not found if it has another UID by now, or a
+// kind that is not known.
+func (r Reader) owner(ctx context.Context, ns string, ref metav1.OwnerReference) (Owner, bool, error) {
+	read, ok := owners[groupKind(ref.APIVersion, ref.Kind)]
+	if !ok {
+		return Owner{}, false, nil
+	}
+	o, err := read(ctx, r.Kube, ns, ref.Name)
+	if apierrors.IsNotFound(err) {
+		return Owner{}, false, nil
+	}
+	if err != nil {
+		return Owner{}, false, fmt.Errorf("read %s %s/%s: %w", ref.Kind, ns, ref.Name, err)
+	}
+	o.Kind, o.APIVersion = ref.Kind, ref.APIVersion
+	return o, o.UID == ref.UID, nil
+}
+
+// Controller reads what controls the pod; false if it is gone, or was never there.
+func (r Reader) Controller(ctx context.Context, pod *corev1.Pod) (Owner, bool, error) {
+	ref := metav1.GetControllerOf(pod)
+	if ref == nil {
+		return Owner{}, false, nil
+	}
+	return r.owner(ctx, pod.Namespace, *ref)
+}
+
+// Owner reads the controller t; false if it is gone or replaced.
+func (r Reader) Owner(ctx context.Context, t heal.Target) (Owner, bool, error) {
+	return r.owner(ctx, t.Namespace, metav1.OwnerReference{APIVersion: t.APIVersion, Kind: t.Kind, Name: t.Name, UID: uid(t.UID)})
+}
+
+// PodsOf reads the pods that o controls.
+func (r Reader) PodsOf(ctx context.Context, o Owner) ([]corev1.Pod, error) {
+	return r.PodsOfTarget(ctx, o.Target(), o.Selector)
+}
+
+// PodsOfTarget reads the pods that t, whose pods match selector, controls.
+func (r Reader) PodsOfTarget(ctx context.Context, t heal.Target, selector string) ([]corev1.Pod, error) {
+	list, err := r.Kube.CoreV1().Pods(t.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("list pods of %s: %w", t, err)
+	}
+	var pods []corev1.Pod
+	for i := range list.Items {
+		if ref := metav1.GetControllerOf(&list.Items[i]); ref != nil && string(ref.UID) == t.UID {
+			pods = append(pods, list.Items[i])
+		}
+	}
+	return pods, nil
+}
+
+// groupKind is the API group, without version, and the kind.
+func groupKind(apiVersion, kind string) string {
+	group, _, found := strings.Cut(apiVersion, "/")
+	if !found {
+		group = ""
+	}
+	return group + "/" + kind
+}

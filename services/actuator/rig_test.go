@@ -1,0 +1,410 @@
+package actuator_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/selfheal/selfheal/pkg/bus"
+	"github.com/selfheal/selfheal/pkg/bus/bustest"
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/kube"
+	"github.com/selfheal/selfheal/pkg/kube/kubetest"
+	"github.com/selfheal/selfheal/services/actuator"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(kubetest.Main(m, kubetest.Options{Args: []string{
+		"--backoff-base=5s", "--heartbeat=1s", "--node-monitor-grace-period=4s",
+	}}))
+}
+
+// user is whom the actuators of the tests are: they have no more rights than
+// the actuator says that it needs.
+const user = "actuator-under-test"
+
+// A rig is a message bus of the test's own and a namespace of the shared
+// cluster. Its actuators are known in the audit log by their agent.
+type rig struct {
+	t       *testing.T
+	cluster *kubetest.Cluster
+	admin   kubernetes.Interface
+	ns      string
+	server  *bustest.Server
+	bus     *bus.Bus // publishes decisions
+	agent   string
+
+	mu      sync.Mutex // guards what follows
+	results []heal.Result
+	changed chan struct{} // closed and replaced when a result comes
+}
+
+var agents atomic.Int64
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	return rigOn(t, bustest.Start(t))
+}
+
+func rigOn(t *testing.T, server *bustest.Server) *rig {
+	t.Helper()
+	c := kubetest.Get(t)
+	r := &rig{
+		t: t, cluster: c, admin: c.Client(t), ns: c.Namespace(t), server: server,
+		agent:   fmt.Sprintf("actuator-%d-of-%s", agents.Add(1), strings.ReplaceAll(t.Name(), "/", "_")),
+		changed: make(chan struct{}),
+	}
+	r.bus = server.Bus(t, "analyzer")
+	grant(t, r.admin)
+	listener := server.Bus(t, "notifier")
+	r.background(func(ctx context.Context) error {
+		return bus.Results.Consume(ctx, listener, bus.Consumer{Name: "notifier"}, func(_ context.Context, m bus.Message[heal.Result]) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.results = append(r.results, m.Data)
+			close(r.changed)
+			r.changed = make(chan struct{})
+			return nil
+		})
+	})
+	return r
+}
+
+// grant gives the actuators' user the rights that actuator.Rules asks for.
+func grant(t *testing.T, k kubernetes.Interface) {
+	t.Helper()
+	_, err := k.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: actuator.Rules(),
+	}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	_, err = k.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: user},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+	}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+}
+
+// background runs f until the test ends, or the returned function is called.
+func (r *rig) background(f func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := f(ctx); err != nil {
+			r.t.Error(err)
+		}
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		<-ended
+	})
+	r.t.Cleanup(stop)
+	return stop
+}
+
+// quick is a config with which tests do not take minutes.
+func quick() actuator.Config {
+	return actuator.Config{
+		Mode: heal.ModeAuto, RecoveryTimeout: 30 * time.Second, VerifyWindow: 2 * time.Second,
+		HealthCheckInterval: 500 * time.Millisecond, Workers: 8,
+		MaxPodActionsNamespace: 100, MaxPodActionsCluster: 1000,
+	}
+}
+
+// start runs an actuator until the test ends, or stop is called.
+func (r *rig) start(cfg actuator.Config) (stop func()) {
+	return r.startOn(cfg, r.cluster)
+}
+
+func (r *rig) startOn(cfg actuator.Config, c *kubetest.Cluster) (stop func()) {
+	r.t.Helper()
+	config, err := c.RESTConfig()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	config.UserAgent = r.agent
+	config.Impersonate = rest.ImpersonationConfig{UserName: user}
+	client, err := kube.Client(config)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	watches, err := kube.WatchClient(config)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	b := r.server.Bus(r.t, "actuator")
+	log := slog.New(slog.NewTextHandler(lines{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return r.background(func(ctx context.Context) error {
+		return actuator.Run(ctx, cfg, actuator.Deps{Bus: b, Kube: client, Watch: watches, Log: log})
+	})
+}
+
+// lines is the test's own output.
+type lines struct{ t *testing.T }
+
+func (l lines) Write(b []byte) (int, error) {
+	l.t.Log(string(bytes.TrimSpace(b)))
+	return len(b), nil
+}
+
+var episodes atomic.Int64
+
+// decide makes a decision about a pod or node, as the analyzer would.
+func decide(target heal.Target, typ heal.FailureType, strategy heal.Strategy) heal.Decision {
+	now := time.Now()
+	f := heal.Failure{
+		Type: typ, Reason: "CrashLoopBackOff", Severity: typ.BaseSeverity(), ResourceName: target.Name, Namespace: target.Namespace,
+		Description: "container app is in CrashLoopBackOff", Timestamp: heal.Unix{Time: now}, Target: target, Detector: "crash_loop",
+		Fingerprint: heal.MakeFingerprint(typ, target, heal.Target{}, "app", "CrashLoopBackOff"),
+		EpisodeID:   heal.ID("e", fmt.Sprint(episodes.Add(1)), now.String()), Occurrence: 1, FirstSeen: now.Add(-10 * time.Second),
+		Evidence: []heal.Evidence{},
+	}
+	if typ == heal.NodeFailure {
+		f.Reason, f.Detector = "NodeStatusUnknown", "node_not_ready"
+	}
+	return heal.Decision{
+		ID: heal.MakeDecisionID(f), IncidentID: f.IncidentID(), Type: typ, Severity: f.Severity, BaseSeverity: f.Severity,
+		Strategy: strategy, ActionType: typ.ActionType(), Mode: heal.ModeAuto, Reason: heal.ReasonSeverityTable,
+		Expires: now.Add(4 * time.Minute), Target: target, Parameters: map[string]string{}, Cause: heal.Cause{Kind: heal.CauseUnknown},
+		Policy: heal.PolicyRef{Name: "default", Revision: "sha256:0", Rule: string(typ)}, Guards: []heal.Verdict{}, Failure: f,
+	}
+}
+
+func restartOf(p *corev1.Pod) heal.Decision {
+	return decide(podTarget(p), heal.PodFailure, heal.Restart)
+}
+
+func podTarget(p *corev1.Pod) heal.Target {
+	return heal.Target{APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: string(p.UID)}
+}
+
+func nodeTarget(n *corev1.Node) heal.Target {
+	return heal.Target{APIVersion: "v1", Kind: "Node", Name: n.Name, UID: string(n.UID)}
+}
+
+func (r *rig) publish(d heal.Decision) {
+	r.t.Helper()
+	if err := bus.Decisions.Publish(r.t.Context(), r.bus, d); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// publishEvent stores e as it is, under an id that the stream has not seen: as
+// a message that comes again.
+func (r *rig) publishEvent(e heal.Event[heal.Decision]) {
+	r.t.Helper()
+	body, err := json.Marshal(e)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.server.PublishRaw(r.t, e.Data.Head().Subject(r.bus.Cluster()), map[string][]string{"Content-Type": {heal.ContentType}}, body)
+}
+
+// settled waits until the actuators have no decision left.
+func (r *rig) settled() {
+	r.t.Helper()
+	stream, err := r.server.JetStream(r.t).Stream(r.t.Context(), bus.Decisions.Stream)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	kubetest.Eventually(r.t, time.Minute, func(ctx context.Context) error {
+		cons, err := stream.Consumer(ctx, actuator.Name)
+		if err != nil {
+			return err
+		}
+		if i := cons.CachedInfo(); i.NumPending > 0 || i.NumAckPending > 0 {
+			return fmt.Errorf("%d decisions wait, %d are under way", i.NumPending, i.NumAckPending)
+		}
+		return nil
+	})
+}
+
+func zero() *resource.Quantity { return resource.NewQuantity(0, resource.DecimalSI) }
+
+// result waits for the result of d.
+func (r *rig) result(d heal.Decision, within time.Duration) heal.Result {
+	r.t.Helper()
+	patience := time.After(within)
+	for {
+		r.mu.Lock()
+		i := slices.IndexFunc(r.results, func(x heal.Result) bool { return x.Decision.ID == d.ID })
+		var found heal.Result
+		if i >= 0 {
+			found = r.results[i]
+		}
+		changed := r.changed
+		r.mu.Unlock()
+		if i >= 0 {
+			return found
+		}
+		select {
+		case <-changed:
+		case <-patience:
+			r.t.Fatalf("no result of %s within %s", d.ID, within)
+		}
+	}
+}
+
+// carryOut publishes d and waits for its result.
+func (r *rig) carryOut(d heal.Decision) heal.Result {
+	r.t.Helper()
+	r.publish(d)
+	return r.result(d, time.Minute)
+}
+
+// told is how many results of d were told.
+func (r *rig) told(d heal.Decision) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, x := range r.results {
+		if x.Decision.ID == d.ID {
+			n++
+		}
+	}
+	return n
+}
+
+// ended is what of a result most tests are about.
+type ended struct {
+	Outcome heal.Outcome
+	Reason  string
+}
+
+func end(res heal.Result) ended { return ended{res.Outcome, res.Reason} }
+
+// writes are the rig's changes of the cluster: neither dry runs nor refused.
+func (r *rig) writes() []kubetest.AuditEvent {
+	r.t.Helper()
+	return slices.DeleteFunc(r.attempts(), func(e kubetest.AuditEvent) bool { return e.DryRun || e.Code >= 300 })
+}
+
+// attempts are all its write requests.
+func (r *rig) attempts() []kubetest.AuditEvent {
+	r.t.Helper()
+	return kubetest.Mutations(r.cluster.Audit(r.t), r.agent)
+}
+
+// noWrites fails the test if the rig's actuators have sent any write, be it
+// refused or a dry run.
+func (r *rig) noWrites() {
+	r.t.Helper()
+	if sent := r.attempts(); len(sent) > 0 {
+		r.t.Errorf("the API server was sent %v, want nothing", sent)
+	}
+}
+
+// deploy makes a Deployment of replicas pods and waits for them to exist.
+func (r *rig) deploy(name, image string, replicas int32, change ...func(*appsv1.Deployment)) []corev1.Pod {
+	r.t.Helper()
+	labels := map[string]string{"app": name}
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: r.ns},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{
+				Containers: []corev1.Container{{Name: "app", Image: image}},
+			}},
+		},
+	}
+	for _, c := range change {
+		c(d)
+	}
+	if _, err := r.admin.AppsV1().Deployments(r.ns).Create(r.t.Context(), d, metav1.CreateOptions{}); err != nil {
+		r.t.Fatal(err)
+	}
+	var pods []corev1.Pod
+	kubetest.Eventually(r.t, 30*time.Second, func(ctx context.Context) error {
+		list, err := r.admin.CoreV1().Pods(r.ns).List(ctx, metav1.ListOptions{LabelSelector: "app=" + name})
+		if err != nil {
+			return err
+		}
+		pods = list.Items
+		if len(pods) != int(replicas) {
+			return fmt.Errorf("%d pods of %d", len(pods), replicas)
+		}
+		return nil
+	})
+	return pods
+}
+
+func isReady(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// ready waits until the pods are Ready, and returns them as they are then.
+func (r *rig) ready(pods []corev1.Pod) []corev1.Pod {
+	r.t.Helper()
+	for i := range pods {
+		pods[i] = *r.until(&pods[i], "Ready", isReady)
+	}
+	return pods
+}
+
+// until waits for the pod to be as wanted.
+func (r *rig) until(p *corev1.Pod, what string, as func(*corev1.Pod) bool) *corev1.Pod {
+	r.t.Helper()
+	var now *corev1.Pod
+	kubetest.Eventually(r.t, 40*time.Second, func(ctx context.Context) (err error) {
+		if now, err = r.admin.CoreV1().Pods(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		if !as(now) {
+			return fmt.Errorf("pod %s is not %s", p.Name, what)
+		}
+		return nil
+	})
+	return now
+}
+
+func crashLoops(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.State.Waiting != nil && s.State.Waiting.Reason == "CrashLoopBackOff"
+	})
+}
+
+// crash makes one pod crash, though not its replacement, and waits until it loops.
+func (r *rig) crash(p corev1.Pod) *corev1.Pod {
+	r.t.Helper()
+	if err := r.cluster.SetBehaviour(r.t.Context(), p.Namespace, p.Name, "crash"); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.until(&p, "in a crash loop", crashLoops)
+}
+
+// gone reports as an error that the pod is there.
+func (r *rig) gone(p *corev1.Pod) func(context.Context) error {
+	return func(ctx context.Context) error {
+		now, err := r.admin.CoreV1().Pods(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) || err == nil && now.UID != p.UID {
+			return nil
+		}
+		return errors.Join(err, fmt.Errorf("pod %s is still there", p.Name))
+	}
+}

@@ -1,0 +1,88 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+)
+
+// An Account is how a decision came about.
+type Account struct {
+	Decision heal.Decision // all of it but the explanation
+	Window   time.Duration
+	AtLeast  bool          // there are more similar failures than could be counted
+	Held     string        // why the table was not asked; "" if it was
+	Table    heal.Strategy // what it said
+	Refined  []string      // how that was refined
+}
+
+// Explain puts an account into words that a person can follow without the code.
+func Explain(a Account) heal.Explanation {
+	d := a.Decision
+	steps := []string{
+		fmt.Sprintf("base severity of %s is %s", d.Type, d.BaseSeverity),
+		fmt.Sprintf("%s in %s: %s", a.similar(), a.Window, d.Severity),
+	}
+	if d.Cause.Kind != heal.CauseUnknown {
+		steps = append(steps, fmt.Sprintf("cause is %s (confidence %.2f)", d.Cause.Kind, d.Cause.Confidence))
+	}
+	if a.Held != "" {
+		steps = append(steps, fmt.Sprintf("%s: %s", a.Held, d.Strategy))
+	} else {
+		steps = append(steps, fmt.Sprintf("%s: %s", d.Policy.Rule, a.Table))
+		steps = append(steps, a.Refined...)
+	}
+	veto := ""
+	for _, v := range d.Guards {
+		if v.Allowed {
+			continue
+		}
+		steps = append(steps, fmt.Sprintf("guard %s vetoes %s (%s): %s", v.Name, d.Strategy, v.Reason, v.Detail))
+		if veto == "" {
+			veto = v.Detail
+		}
+	}
+	if d.Strategy != heal.Monitor {
+		switch d.Mode {
+		case heal.ModeObserve, heal.ModeOff:
+			steps = append(steps, fmt.Sprintf("mode is %s: nothing is done", d.Mode))
+		case heal.ModeApprove:
+			if veto == "" {
+				steps = append(steps, "mode is approve: done once a person agrees")
+			}
+		}
+	}
+	return heal.Explanation{Summary: a.summary(veto), Steps: steps}
+}
+
+// similar counts in words.
+func (a Account) similar() string {
+	n := a.Decision.SimilarFailures
+	text := fmt.Sprintf("%d similar failures", n)
+	if n == 1 {
+		text = "1 similar failure"
+	}
+	if a.AtLeast {
+		text = "at least " + text
+	}
+	return text
+}
+
+func (a Account) summary(veto string) string {
+	d := a.Decision
+	what := fmt.Sprintf("%s (%s, severity %s, %s)", d.Target, heal.Clean(d.Failure.Reason, 64), d.Severity, a.similar())
+	switch {
+	case a.Held != "":
+		return fmt.Sprintf("Only watch %s: %s.", what, a.Held)
+	case d.Strategy == heal.Monitor:
+		return fmt.Sprintf("Only watch %s: the policy asks for no more.", what)
+	case veto != "":
+		return fmt.Sprintf("Do not carry out %s for %s: %s.", d.Strategy, what, veto)
+	case d.Mode == heal.ModeApprove:
+		return fmt.Sprintf("Carry out %s for %s once a person agrees.", d.Strategy, what)
+	case d.Mode != heal.ModeAuto:
+		return fmt.Sprintf("Would carry out %s for %s, but the mode is %s.", d.Strategy, what, d.Mode)
+	}
+	return fmt.Sprintf("Carry out %s for %s.", d.Strategy, what)
+}

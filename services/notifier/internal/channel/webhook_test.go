@@ -1,0 +1,96 @@
+package channel
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/selfheal/selfheal/pkg/config"
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/notifier/internal/route"
+	"github.com/selfheal/selfheal/services/notifier/internal/sample"
+)
+
+func openOne(t *testing.T, s config.Settings) *Line {
+	t.Helper()
+	lines, err := Open(s, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(lines) != 1 {
+		t.Fatalf("%d channels, want 1", len(lines))
+	}
+	return lines[0]
+}
+
+// A request is what a double was sent.
+type request struct {
+	header http.Header
+	path   string
+	body   []byte
+}
+
+// double takes everything and passes it on.
+func double(t *testing.T) (url string, got <-chan request) {
+	t.Helper()
+	c := make(chan request, 16)
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		c <- request{r.Header, r.Method + " " + r.URL.String(), body}
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL, c
+}
+
+func TestTheWebhookGetsTheResultsEventAsItWas(t *testing.T) {
+	url, got := double(t)
+	s := settings()
+	s.WebhookURL = config.Secret("http://user:pass-word@" + url[len("http://"):] + "/hook?x=1")
+	line := openOne(t, s)
+	if diff := cmp.Diff([]route.Listener{{Channel: "webhook", Audience: route.Record}}, line.Listeners); diff != "" {
+		t.Errorf("listeners (-want +got):\n%s", diff)
+	}
+
+	event := heal.NewEvent(sample.Healed(), "test", "actuator", sample.Noon)
+	event.ID, event.CorrelationID = "another-writers-id", "incident-1"
+	n := sample.Notification("webhook", "", event.Data)
+	n.Origin = heal.MakeOrigin(event, sample.Noon.Add(time.Second))
+	want, err := json.Marshal(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := line.Send(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	r := <-got
+	if diff := cmp.Diff(string(want), string(r.body)); diff != "" {
+		t.Errorf("body (-want +got):\n%s", diff)
+	}
+	if r.path != "POST /hook?x=1" {
+		t.Errorf("sent to %s", r.path)
+	}
+	for key, want := range map[string]string{
+		"Content-Type":    "application/cloudevents+json; charset=utf-8",
+		"Idempotency-Key": event.ID,
+		"User-Agent":      "self-healing-notifier",
+		"Authorization":   "Basic dXNlcjpwYXNzLXdvcmQ=",
+	} {
+		if got := r.header.Get(key); got != want {
+			t.Errorf("%s: %q, want %q", key, got, want)
+		}
+	}
+}
+
+func TestAnEventOfUnknownOriginIsNotMadeUp(t *testing.T) {
+	url, _ := double(t)
+	s := settings()
+	s.WebhookURL = config.Secret(url)
+	n := sample.Notification("webhook", "", sample.Healed())
+	n.Origin = heal.Origin{}
+	wants(t, openOne(t, s).Send(t.Context(), n), true, 0, "without the origin")
+}

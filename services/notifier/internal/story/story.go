@@ -1,0 +1,240 @@
+// Package story turns a notification into what a person woken by it wants to
+// know, in the order in which they ask: what broke and what came of it; why
+// that was decided; what was done; whether it is really over; how to take it
+// back. It is pure, and knows no channel: each lays a Story out in its own
+// markup, and neutralises there what its markup would act upon.
+//
+// All text is clean (heal.Clean) and bounded, so a story is a few kilobytes
+// whatever the cluster says.
+package story
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+)
+
+// A Story is what a notification tells.
+type Story struct {
+	Mark     string // one symbol for the outcome, not foreign
+	Headline string // what broke, and what came of it; at most 140 bytes
+	Happened string // what was seen, in a sentence
+	Ended    string // what came of it, in a sentence; may be empty
+	Facts    []Fact // at most 8
+	Chapters []Chapter
+	IDs      []Fact // incident, decision, cluster
+}
+
+// A Fact is a value and what it is of. Only the value is foreign.
+type Fact struct{ Name, Value string }
+
+// A Chapter is lines under a title. Only the lines are foreign.
+type Chapter struct {
+	Title string
+	Lines []string // at least one
+}
+
+// The bounds of a story.
+const (
+	maxHeadline = 140
+	maxSentence = 512
+	maxLine     = heal.MaxText
+	maxLines    = 10
+)
+
+// Of tells n.
+func Of(n heal.Notification) Story {
+	r := n.Result
+	d := r.Decision
+	s := Story{
+		Mark:     mark(r),
+		Headline: headline(r),
+		Happened: heal.Clean(d.Failure.Description, maxSentence),
+		Ended:    heal.Clean(r.Message, maxSentence),
+		Facts:    facts(r),
+		IDs:      ids(n),
+	}
+	add := func(title string, lines []string) {
+		if len(lines) > 0 {
+			s.Chapters = append(s.Chapters, Chapter{title, lines})
+		}
+	}
+	add("Why we decided so", bound(why(d)))
+	add("What was done", bound(done(r)))
+	if v := r.Verification; v != nil && v.Passed {
+		add("Verified on the live cluster", bound(checks(v)))
+	} else if v != nil {
+		add("Not verified", bound(checks(v)))
+	}
+	add("How to undo it", bound(undo(r.Undo)))
+	return s
+}
+
+// mark tells the outcomes apart at a glance.
+func mark(r heal.Result) string {
+	switch r.Outcome {
+	case heal.Succeeded:
+		return "✅"
+	case heal.Failed:
+		return "🔴"
+	case heal.TimedOut:
+		return "🟠"
+	case heal.Rejected:
+		return "✋"
+	}
+	return "👀"
+}
+
+// headline is short enough for a phone's lock screen: the object, what is
+// wrong with it, and what came of it, which must survive however long a name.
+func headline(r heal.Result) string {
+	ending := " → " + ending(r)
+	what := r.Decision.Failure.Affected().String() + ": " + heal.Clean(r.Decision.Failure.Reason, 40)
+	return heal.Clean(what, maxHeadline-len(ending)) + ending
+}
+
+// ending is the outcome in a few words. None of them is foreign.
+func ending(r heal.Result) string {
+	strategy := strings.ReplaceAll(string(r.Decision.Strategy), "_", " ")
+	switch r.Outcome {
+	case heal.Succeeded:
+		if v := r.Verification; v != nil && v.Passed {
+			return fmt.Sprintf("healed by %s in %s", strategy, seconds(r.Duration))
+		}
+		return strategy + " done"
+	case heal.Failed:
+		return strategy + " failed"
+	case heal.TimedOut:
+		return strategy + " done, not known to have helped"
+	case heal.Rejected:
+		return strategy + " refused"
+	case heal.DryRun:
+		return "would " + strategy + " (dry run)"
+	}
+	switch {
+	case r.Decision.Strategy == heal.Monitor:
+		return "watching, nothing to be done"
+	case r.Decision.Mode == heal.ModeObserve || r.Decision.Mode == heal.ModeOff:
+		return "would " + strategy + " (mode " + string(r.Decision.Mode) + ")"
+	}
+	return "nothing done"
+}
+
+func facts(r heal.Result) []Fact {
+	d, f := r.Decision, r.Decision.Failure
+	severity := string(d.Severity)
+	if d.BaseSeverity != d.Severity {
+		severity += fmt.Sprintf(", raised from %s: %d similar before it", d.BaseSeverity, d.SimilarFailures)
+	}
+	all := []Fact{
+		{"Severity", severity},
+		{"Outcome", fmt.Sprintf("%s (%s)", r.Outcome, heal.Clean(r.Reason, 64))},
+		{"Failing", f.Target.String()},
+	}
+	if f.Node != "" && f.Node != f.Target.Name {
+		all = append(all, Fact{"Node", heal.Clean(f.Node, maxLine)})
+	}
+	all = append(all, Fact{"First seen", clock(f.FirstSeen)})
+	if f.Occurrence > 1 {
+		all = append(all, Fact{"Announced", fmt.Sprintf("%d times", f.Occurrence)})
+	}
+	if d.Cause.Kind != "" && d.Cause.Kind != heal.CauseUnknown {
+		all = append(all, Fact{"Likely cause", heal.Clean(string(d.Cause.Kind)+" — "+strings.Join(d.Cause.Evidence, "; "), maxLine)})
+	}
+	return append(all, Fact{"Rule", heal.Clean(d.Policy.Rule+" of policy "+d.Policy.Name, maxLine)})
+}
+
+func why(d heal.Decision) []string {
+	var lines []string
+	if d.Explanation.Summary != "" {
+		lines = append(lines, d.Explanation.Summary)
+	}
+	for _, step := range d.Explanation.Steps {
+		lines = append(lines, "• "+step)
+	}
+	for _, v := range d.Guards {
+		if !v.Allowed {
+			lines = append(lines, "• "+v.Name+" says no: "+v.Detail)
+		}
+	}
+	return lines
+}
+
+func done(r heal.Result) []string {
+	var lines []string
+	for _, s := range r.Steps {
+		line := "• " + s.Name + ": " + s.Status
+		if s.Status != heal.StepSkipped {
+			line += ", " + seconds(s.Milliseconds/1000)
+		}
+		if s.Detail != "" {
+			line += " — " + s.Detail
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func checks(v *heal.Verification) []string {
+	var lines []string
+	for _, c := range v.Checks {
+		word := "no"
+		if c.Passed {
+			word = "yes"
+		}
+		lines = append(lines, "• "+c.Name+": "+word+", "+c.Observed)
+	}
+	return lines
+}
+
+func undo(u *heal.Undo) []string {
+	switch {
+	case u == nil:
+		return nil
+	case u.Command == "":
+		return []string{u.Summary}
+	}
+	return []string{u.Summary, u.Command}
+}
+
+func ids(n heal.Notification) []Fact {
+	d := n.Result.Decision
+	all := []Fact{{"incident", heal.Clean(d.IncidentID, maxLine)}, {"decision", heal.Clean(d.ID, maxLine)}}
+	if rest, ok := strings.CutPrefix(n.Origin.Source, "/clusters/"); ok {
+		cluster, _, _ := strings.Cut(rest, "/")
+		all = append(all, Fact{"cluster", heal.Clean(cluster, maxLine)})
+	}
+	return all
+}
+
+// bound cleans the lines and leaves at most maxLines of them: the first, which
+// say how it began, and the last, which say how it ended.
+func bound(lines []string) []string {
+	if left := len(lines) - maxLines; left > 0 {
+		const first = maxLines / 2
+		cut := fmt.Sprintf("• … %d more …", left+1)
+		lines = append(append(append([]string(nil), lines[:first]...), cut), lines[first+left+1:]...)
+	}
+	clean := make([]string, len(lines))
+	for i, l := range lines {
+		clean[i] = heal.Clean(l, maxLine)
+	}
+	return clean
+}
+
+// seconds writes a duration in the unit that a person would choose.
+func seconds(s float64) string {
+	switch {
+	case s < 1:
+		return fmt.Sprintf("%.0f ms", s*1000)
+	case s < 60:
+		return fmt.Sprintf("%.1f s", s)
+	case s < 1e7:
+		return time.Duration(s * float64(time.Second)).Round(time.Second).String()
+	}
+	return fmt.Sprintf("%.0f s", s)
+}
+
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

@@ -1,0 +1,145 @@
+package watch
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/selfheal/selfheal/services/watcher/internal/detect"
+	"github.com/selfheal/selfheal/services/watcher/internal/episode"
+)
+
+// Everything that is watched. A kind is a file of its own and a line here.
+var kinds = []kind{
+	pods,
+	nodes,
+}
+
+// A kind is a kind of object that is watched. It hides the object's type, so
+// that all kinds stand in one list.
+type kind struct {
+	Version  string // group and version, as in an object's apiVersion
+	Kind     string
+	Group    string // as in RBAC rules
+	Resource string // as in RBAC rules
+	Example  runtime.Object
+	Reach    func(kubernetes.Interface) reach
+	Slim     func(any) any // drops what no detector reads; may be given anything
+	Open     func(*Watcher, kind) view
+}
+
+// A reach is how to list and watch a kind.
+type reach struct {
+	List  func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	Watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+// A view judges the objects of a kind, and remembers between changes what the
+// objects themselves do not say. Its methods are called under the Watcher's
+// lock, and do no I/O.
+type view struct {
+	judge  func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting
+	change func(old, obj metav1.Object, now time.Time) // old is nil for an object that is new to us
+	forget func(uid string)
+}
+
+// detectors is what is looked for in objects of type T.
+type detectors[T metav1.Object] struct {
+	kind kind
+	list []detect.Detector[T]
+	node func(T) string // the node it is about, if any
+}
+
+// judge says how all parts of obj are that a detector finds failing, or that
+// are tracked because one did earlier.
+func (d detectors[T]) judge(obj T, facts detect.Facts, tracked []episode.Key) []episode.Sighting {
+	var out []episode.Sighting
+	for i := range d.list {
+		det := &d.list[i]
+		found := det.Find(obj, facts)
+		if len(found) == 0 && !following(tracked, det.Name) {
+			continue
+		}
+		excuse := detect.None
+		if det.Excuse != nil {
+			excuse = det.Excuse(obj, facts)
+		}
+		clear := time.Duration(0)
+		if det.Clear != nil {
+			clear = det.Clear(facts.Thresholds)
+		}
+		state := func(otherwise episode.State) episode.State {
+			switch excuse {
+			case detect.Leaving:
+				return episode.Well
+			case detect.Masked:
+				return episode.Excused
+			}
+			return otherwise
+		}
+		for _, f := range found {
+			s := episode.Sighting{
+				Key:   episode.Key{UID: string(obj.GetUID()), Detector: det.Name, Part: f.Part},
+				State: state(episode.Failing), Hold: f.Hold, Clear: clear,
+			}
+			if s.State == episode.Failing {
+				s.Failure = draft(d.kind, obj, d.node(obj), det.Name, det.Type, f)
+			}
+			out = append(out, s)
+		}
+		for _, key := range tracked {
+			if key.Detector != det.Name || finds(found, key.Part) {
+				continue
+			}
+			calm := episode.Well
+			if det.Well != nil && !det.Well(obj, key.Part) {
+				calm = episode.Unclear
+			}
+			out = append(out, episode.Sighting{Key: key, State: state(calm), Clear: clear})
+		}
+	}
+	return out
+}
+
+func following(tracked []episode.Key, detector string) bool {
+	for _, key := range tracked {
+		if key.Detector == detector {
+			return true
+		}
+	}
+	return false
+}
+
+func finds(found []detect.Finding, part string) bool {
+	for i := range found {
+		if found[i].Part == part {
+			return true
+		}
+	}
+	return false
+}
+
+// slimMeta keeps what messages, owners and detectors need. Annotations may
+// hold anything, secrets included; only the mark of a mirror pod is kept.
+func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
+	slim := metav1.ObjectMeta{
+		Name:              m.Name,
+		Namespace:         m.Namespace,
+		UID:               m.UID,
+		ResourceVersion:   m.ResourceVersion,
+		CreationTimestamp: m.CreationTimestamp,
+		DeletionTimestamp: m.DeletionTimestamp,
+	}
+	if c := metav1.GetControllerOfNoCopy(&m); c != nil {
+		slim.OwnerReferences = []metav1.OwnerReference{*c}
+	}
+	if mirror := m.Annotations[corev1.MirrorPodAnnotationKey]; mirror != "" {
+		slim.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: mirror}
+	}
+	return slim
+}

@@ -1,0 +1,247 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/selfheal/selfheal/pkg/bus"
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/watcher/internal/episode"
+)
+
+// attemptLimit is how long one key may take; an orderly end waits for it.
+const attemptLimit = 15 * time.Second
+
+// work settles keys until ctx is done. No two workers have the same key.
+func (w *Watcher) work(ctx context.Context) {
+	for {
+		key, ended := w.queue.Get()
+		if ended || ctx.Err() != nil {
+			return // what is left is found again after a restart
+		}
+		// Begun is finished: the end of ctx does not tear a record from its message.
+		attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptLimit)
+		err := w.settle(attempt, key)
+		cancel()
+		if err != nil {
+			w.queue.AddRateLimited(key)
+		} else {
+			w.queue.Forget(key)
+		}
+		w.queue.Done(key)
+		w.report(err)
+	}
+}
+
+// report logs the first error of a series, and its end.
+func (w *Watcher) report(err error) {
+	switch {
+	case err != nil && w.troubled.CompareAndSwap(false, true):
+		w.log.Warn("failures cannot be published; keeping the latest of each and trying again", "err", err)
+	case err != nil:
+		w.log.Debug("a failure cannot be published; trying again", "err", err)
+	case w.troubled.CompareAndSwap(true, false):
+		w.log.Info("failures are published again")
+	}
+}
+
+// settle does everything that is to be done about key now.
+func (w *Watcher) settle(ctx context.Context, key episode.Key) error {
+	for {
+		w.mu.Lock()
+		job := w.book.Work(time.Now(), key)
+		w.mu.Unlock()
+		var err error
+		switch job.Step {
+		case episode.Nothing:
+			return nil
+		case episode.Warm:
+			_, _ = w.owners.top(ctx, job.Failure.Owner) // asked again, and for good, by open
+		case episode.Open:
+			err = w.open(ctx, job)
+		case episode.Announce:
+			err = w.announce(ctx, job)
+		case episode.Resolve:
+			err = w.resolve(ctx, job)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// open stores the record of a new episode, so that all watchers name it alike.
+func (w *Watcher) open(ctx context.Context, job episode.Work) error {
+	rec := job.Record
+	rec.Failure = w.complete(ctx, job.Key, rec.Failure, heal.Target{})
+	rev, err := w.store.Create(ctx, job.Key.ID(), rec)
+	if errors.Is(err, bus.ErrConflict) {
+		// Another watcher was quicker, or we were, before a restart.
+		rec, rev, err = w.store.Get(ctx, job.Key.ID())
+	}
+	if err != nil {
+		return fmt.Errorf("open episode of %s: %w", job.Failure.Target, err)
+	}
+	w.stored(rec, rev)
+	return nil
+}
+
+// announce publishes an occurrence, unless another watcher has done so or has
+// ended the episode. The record follows the message: after a crash between
+// them the message is sent again, with the same id.
+func (w *Watcher) announce(ctx context.Context, job episode.Work) error {
+	rec, rev := job.Record, job.Revision
+	if rec.Announced > 0 {
+		var ended bool
+		var err error
+		if rec, rev, ended, err = w.current(ctx, job.Key); err != nil || ended {
+			return err
+		}
+		if rec.Announced >= job.Failure.Occurrence || !rec.FirstSeen.Equal(job.Record.FirstSeen) {
+			w.stored(rec, rev)
+			return nil
+		}
+	}
+	first := rec.Announced == 0
+	f := w.complete(ctx, job.Key, job.Failure, rec.Failure.Owner)
+	sent, err := w.publish(ctx, f)
+	if err != nil {
+		return err
+	}
+	rec.Announced, rec.Failure = f.Occurrence, f
+	if first && sent {
+		w.detected.Add(1)
+		w.logOf(f).Info("failure detected", "affected", f.Affected().String(), "node", f.Node, "first_seen", f.FirstSeen, "description", f.Description)
+	}
+	newRev, err := w.store.Update(ctx, job.Key.ID(), rec, rev)
+	if errors.Is(err, bus.ErrConflict) {
+		var ended bool
+		var theirs episode.Record
+		if theirs, newRev, ended, err = w.current(ctx, job.Key); err != nil || ended {
+			return err
+		}
+		theirs.Announced = max(theirs.Announced, rec.Announced) // as far as this one is published
+		rec = theirs
+	}
+	if err != nil {
+		return fmt.Errorf("note occurrence %d of %s: %w", f.Occurrence, f.Target, err)
+	}
+	w.stored(rec, newRev)
+	return nil
+}
+
+// resolve publishes the end of an episode. The record says first that it has
+// ended, so that nobody goes on with it; removing it comes last.
+func (w *Watcher) resolve(ctx context.Context, job episode.Work) error {
+	rec, rev, ended, err := w.record(ctx, job.Key)
+	if err != nil {
+		return fmt.Errorf("resolve episode of %s: %w", job.Record.Failure.Target, err)
+	}
+	if ended {
+		return nil
+	}
+	if rec.ResolvedAt.IsZero() {
+		rec.ResolvedAt = time.Now().UTC().Truncate(time.Millisecond)
+		rev, err = w.store.Update(ctx, job.Key.ID(), rec, rev)
+		if errors.Is(err, bus.ErrConflict) {
+			return nil // somebody else noted something; from the start, with that
+		}
+		if err != nil {
+			return fmt.Errorf("resolve episode of %s: %w", rec.Failure.Target, err)
+		}
+	}
+	f := rec.End()
+	sent, err := w.publish(ctx, f)
+	if err != nil {
+		return err
+	}
+	if sent {
+		w.logOf(f).Info("failure resolved", "after", f.ResolvedAt.Sub(f.FirstSeen).String(), "occurrences", f.Occurrence)
+	}
+	err = w.store.Delete(ctx, job.Key.ID(), rev)
+	if err != nil && !errors.Is(err, bus.ErrConflict) && !errors.Is(err, bus.ErrNotFound) {
+		return fmt.Errorf("forget episode of %s: %w", f.Target, err)
+	}
+	w.ended(job.Key)
+	return nil
+}
+
+// record reads the stored record of key; ended says that there is none.
+func (w *Watcher) record(ctx context.Context, key episode.Key) (rec episode.Record, rev uint64, ended bool, err error) {
+	rec, rev, err = w.store.Get(ctx, key.ID())
+	if errors.Is(err, bus.ErrNotFound) {
+		w.ended(key)
+		return rec, 0, true, nil
+	}
+	return rec, rev, false, err
+}
+
+// current is record, for an episode that is to go on: one that somebody else
+// has resolved, but not removed yet, is taken over for that.
+func (w *Watcher) current(ctx context.Context, key episode.Key) (rec episode.Record, rev uint64, ended bool, err error) {
+	rec, rev, ended, err = w.record(ctx, key)
+	if err == nil && !ended && !rec.ResolvedAt.IsZero() {
+		w.stored(rec, rev)
+		return rec, rev, true, nil
+	}
+	return rec, rev, ended, err
+}
+
+func (w *Watcher) stored(rec episode.Record, rev uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.book.Stored(time.Now(), rec, rev)
+	w.poke()
+}
+
+func (w *Watcher) ended(key episode.Key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.book.Ended(time.Now(), key)
+	w.poke()
+}
+
+// complete adds the top of the owner chain, and what follows from it. If that
+// cannot be read now, an earlier answer is used, or else the direct owner; the
+// next occurrence asks again.
+func (w *Watcher) complete(ctx context.Context, key episode.Key, f heal.Failure, earlier heal.Target) heal.Failure {
+	if f.Owner != (heal.Target{}) {
+		top, err := w.owners.top(ctx, f.Owner)
+		if err != nil {
+			w.log.Debug("owner chain not known", "target", f.Target.String(), "err", err)
+			if earlier != (heal.Target{}) {
+				top = earlier
+			}
+		}
+		f.Owner = top
+	}
+	f.Fingerprint = heal.MakeFingerprint(f.Type, f.Target, f.Owner, key.Part, f.Reason)
+	return f
+}
+
+// logOf logs with what names f.
+func (w *Watcher) logOf(f heal.Failure) *slog.Logger {
+	return w.log.With("target", f.Target.String(), "type", f.Type, "reason", f.Reason, "detector", f.Detector,
+		"episode_id", f.EpisodeID, "incident_id", f.IncidentID())
+}
+
+// publish sends f. What can never be sent is given up here, and said aloud.
+func (w *Watcher) publish(ctx context.Context, f heal.Failure) (sent bool, err error) {
+	err = bus.Failures.Publish(ctx, w.bus, f)
+	if bus.IsPermanent(err) {
+		w.logOf(f).Error("a failure can never be published; giving this occurrence up", "err", err)
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	state := stateDetected
+	if f.Resolved() {
+		state = stateResolved
+	}
+	w.metrics.published.WithLabelValues(string(f.Type), state).Inc()
+	return true, nil
+}

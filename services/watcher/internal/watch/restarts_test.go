@@ -1,0 +1,64 @@
+package watch
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/selfheal/selfheal/services/watcher/internal/detect"
+)
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func TestOnlyRestartsThatWereSeenAreCounted(t *testing.T) {
+	pod := func(counts map[string]int32) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u1"}}
+		for name, n := range counts {
+			p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, corev1.ContainerStatus{Name: name, RestartCount: n})
+		}
+		return p
+	}
+	tests := []struct {
+		name     string
+		old, now map[string]int32
+		want     map[string]int
+	}{
+		{"one more", map[string]int32{"api": 300}, map[string]int32{"api": 301}, map[string]int{"api": 1}},
+		{"several at once", map[string]int32{"api": 1, "web": 1}, map[string]int32{"api": 4, "web": 1}, map[string]int{"api": 3}},
+		{"the first of a container that had not been started", nil, map[string]int32{"api": 1}, map[string]int{"api": 1}},
+		{"no change", map[string]int32{"api": 300}, map[string]int32{"api": 300}, nil},
+		{"a count that falls", map[string]int32{"api": 300}, map[string]int32{"api": 0}, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var r restarts
+			r.note(pod(tt.old), pod(tt.now), noon)
+			if diff := cmp.Diff(tt.want, r.of("u1", noon)); diff != "" {
+				t.Errorf("restarts (-want +got):\n%s", diff)
+			}
+			r.forget("u1")
+			if got := r.of("u1", noon); got != nil {
+				t.Errorf("after the pod is gone: %v", got)
+			}
+		})
+	}
+}
+
+func TestMemoryForRestartsIsBounded(t *testing.T) {
+	var r restarts
+	for i := range maxRestarting + 10 {
+		r.add(fmt.Sprint("old", i), "api", 1, noon)
+	}
+	if len(r.pods) != maxRestarting {
+		t.Errorf("%d pods remembered, want %d", len(r.pods), maxRestarting)
+	}
+	later := noon.Add(detect.RestartWindow)
+	r.add("new", "api", 1, later)
+	if diff := cmp.Diff(map[string]int{"api": 1}, r.of("new", later)); diff != "" || len(r.pods) != 1 {
+		t.Errorf("%d pods remembered after the window, want only the new one: %s", len(r.pods), diff)
+	}
+}

@@ -1,0 +1,132 @@
+// Package watcher sees what is failing in a cluster and says so on the bus: a
+// failure once it has lasted, again for as long as it lasts, and its end. It
+// only ever reads from the cluster. Any number of watchers may run side by
+// side, without a leader: they give the same failure the same id.
+package watcher
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/selfheal/selfheal/pkg/bus"
+	"github.com/selfheal/selfheal/pkg/config"
+	"github.com/selfheal/selfheal/pkg/daemon"
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/kube"
+	"github.com/selfheal/selfheal/services/watcher/internal/detect"
+	"github.com/selfheal/selfheal/services/watcher/internal/episode"
+	"github.com/selfheal/selfheal/services/watcher/internal/watch"
+)
+
+// Name is the service's name.
+const Name = "watcher"
+
+// Config is what an operator can choose. All fields are required.
+type Config struct {
+	HealthCheckInterval  time.Duration // a lasting failure is announced again after this, then after twice as long each time …
+	RecoveryTimeout      time.Duration // … up to this
+	PodCheckInterval     time.Duration // a crash loop must last two of these; a suspect pod is judged again this often
+	PodRestartThreshold  int           // restarts within ten minutes that need no such wait (3 are always enough)
+	NodeCheckInterval    time.Duration // a suspect node is judged again this often
+	NodeFailureThreshold int           // for this many of which it must not have been ready
+}
+
+func (c Config) validate() error {
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{
+		{"health_check_interval", c.HealthCheckInterval},
+		{"recovery_timeout", c.RecoveryTimeout},
+		{"pod_check_interval", c.PodCheckInterval},
+		{"node_check_interval", c.NodeCheckInterval},
+	} {
+		if d.value <= 0 {
+			return fmt.Errorf("%s: %s is not a positive duration", d.field, d.value)
+		}
+	}
+	if c.PodRestartThreshold < 1 {
+		return fmt.Errorf("pod_restart_threshold: %d is less than 1", c.PodRestartThreshold)
+	}
+	if c.NodeFailureThreshold < 1 {
+		return fmt.Errorf("node_failure_threshold: %d is less than 1", c.NodeFailureThreshold)
+	}
+	return nil
+}
+
+// Deps are what the watcher works with. Bus and Kube are required.
+type Deps struct {
+	Bus     *bus.Bus
+	Kube    kubernetes.Interface  // for lists, watches and small reads
+	Log     *slog.Logger          // default: discard
+	Metrics prometheus.Registerer // default: none are kept
+	// Check adds a field to /ready, Status fields to /status. Default: neither.
+	Check  func(field string, check func() error)
+	Status func(fields func() map[string]any)
+}
+
+// Run watches until ctx is done.
+func Run(ctx context.Context, cfg Config, deps Deps) error {
+	if err := cfg.validate(); err != nil {
+		return config.Invalid(err)
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	w, err := watch.New(watch.Config{
+		Thresholds: detect.Thresholds{
+			PodCheckInterval:     cfg.PodCheckInterval,
+			PodRestartThreshold:  cfg.PodRestartThreshold,
+			NodeCheckInterval:    cfg.NodeCheckInterval,
+			NodeFailureThreshold: cfg.NodeFailureThreshold,
+		},
+		Schedule: episode.Schedule{First: cfg.HealthCheckInterval, Limit: cfg.RecoveryTimeout},
+		Recheck:  min(cfg.PodCheckInterval, cfg.NodeCheckInterval),
+	}, deps.Kube, deps.Bus, deps.Log, deps.Metrics)
+	if err != nil {
+		return err
+	}
+	if deps.Check != nil {
+		deps.Check("k8s_connection", w.Connected)
+		deps.Check("monitoring_active", w.Active)
+	}
+	if deps.Status != nil {
+		deps.Status(func() map[string]any { return map[string]any{"failures_detected": w.Detected()} })
+	}
+	return w.Run(ctx)
+}
+
+// Rules is what the watcher must be allowed to do in the cluster.
+func Rules() []rbacv1.PolicyRule { return watch.Rules() }
+
+// Service is the watcher as a process, and as a part of one.
+func Service() daemon.Service {
+	return daemon.Service{
+		Name:    Name,
+		Summary: "Sees what is failing in a cluster and says so on the bus. It only ever reads.",
+		Run: func(ctx context.Context, d *daemon.Daemon) error {
+			rest, err := kube.Config(d.Settings.Kubeconfig, heal.Product+"-"+Name)
+			if err != nil {
+				return config.Invalid(err)
+			}
+			client, err := kube.WatchClient(rest)
+			if err != nil {
+				return config.Invalid(err)
+			}
+			return Run(ctx, Config{
+				HealthCheckInterval:  d.Settings.HealthCheckInterval,
+				RecoveryTimeout:      d.Settings.RecoveryTimeout,
+				PodCheckInterval:     d.Settings.PodCheckInterval,
+				PodRestartThreshold:  d.Settings.PodRestartThreshold,
+				NodeCheckInterval:    d.Settings.NodeCheckInterval,
+				NodeFailureThreshold: d.Settings.NodeFailureThreshold,
+			}, Deps{Bus: d.Bus, Kube: client, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status})
+		},
+	}
+}

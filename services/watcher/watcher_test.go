@@ -1,0 +1,584 @@
+package watcher_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/selfheal/selfheal/pkg/bus"
+	"github.com/selfheal/selfheal/pkg/bus/bustest"
+	"github.com/selfheal/selfheal/pkg/config"
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/watcher"
+)
+
+// quick makes everything happen soon, and announces once: further
+// occurrences are the business of package episode's tests.
+var quick = watcher.Config{
+	HealthCheckInterval: time.Hour, RecoveryTimeout: time.Hour,
+	PodCheckInterval: 100 * time.Millisecond, PodRestartThreshold: 5,
+	NodeCheckInterval: 100 * time.Millisecond, NodeFailureThreshold: 3,
+}
+
+// slow never lets a hold pass.
+var slow = watcher.Config{
+	HealthCheckInterval: time.Hour, RecoveryTimeout: time.Hour,
+	PodCheckInterval: time.Hour, PodRestartThreshold: 5,
+	NodeCheckInterval: time.Hour, NodeFailureThreshold: 3,
+}
+
+// running is a watcher under test.
+type running struct {
+	logs    logs
+	metrics *prometheus.Registry
+	stop    func()
+
+	mu     sync.Mutex
+	checks map[string]func() error
+	status func() map[string]any
+}
+
+func run(t testing.TB, cfg watcher.Config, c *cluster, b *bus.Bus) *running {
+	t.Helper()
+	r := &running{metrics: prometheus.NewRegistry(), checks: map[string]func() error{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- watcher.Run(ctx, cfg, watcher.Deps{
+			Bus: b, Kube: c, Metrics: r.metrics, Log: slog.New(slog.NewJSONHandler(&r.logs, nil)),
+			Check:  func(field string, check func() error) { r.mu.Lock(); defer r.mu.Unlock(); r.checks[field] = check },
+			Status: func(fields func() map[string]any) { r.mu.Lock(); defer r.mu.Unlock(); r.status = fields },
+		})
+	}()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run ended with %v", err)
+		}
+		if t.Failed() {
+			t.Logf("log of the watcher:\n%s", r.logs.String())
+		}
+	})
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *running) check(field string) error {
+	r.mu.Lock()
+	check := r.checks[field]
+	r.mu.Unlock()
+	if check == nil {
+		return errors.New("no such check yet")
+	}
+	return check()
+}
+
+// logs collects what is logged.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// A reader holds every failure event that the stream has stored, in order.
+type reader struct {
+	t testing.TB
+
+	mu   sync.Mutex
+	raws []bus.Raw
+}
+
+func read(t testing.TB, s *bustest.Server) *reader {
+	t.Helper()
+	r := &reader{t: t}
+	b := s.Bus(t, "test")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Tail(ctx, time.Time{}, func(raw bus.Raw) error {
+			if raw.Stream == bus.Failures.Stream {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.raws = append(r.raws, raw)
+			}
+			return nil
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("tail: %v", err)
+		}
+	})
+	return r
+}
+
+// wait returns the first n events once there are so many.
+func (r *reader) wait(n int) []heal.Failure {
+	r.t.Helper()
+	eventually(r.t, func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.raws) < n {
+			return fmt.Errorf("%d events, want %d", len(r.raws), n)
+		}
+		return nil
+	})
+	return r.all()
+}
+
+func (r *reader) all() []heal.Failure {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var failures []heal.Failure
+	for _, raw := range r.raws {
+		e, err := heal.Decode[heal.Failure](raw.Data)
+		if err != nil {
+			r.t.Fatalf("message on %s: %v", raw.Subject, err)
+		}
+		failures = append(failures, e.Data)
+	}
+	return failures
+}
+
+func TestCrashLoopIsAnnouncedOnceByTwoWatchersAndResolvedWhenItIsOver(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	pod := healthyPod()
+	pod.Status.ContainerStatuses[0].RestartCount = 6
+	c := newCluster(t, replicaSet(), pod, node(corev1.ConditionTrue))
+	a := run(t, quick, c, server.Bus(t, watcher.Name))
+	b := run(t, quick, c, server.Bus(t, watcher.Name))
+	eventually(t, func() error { return c.watched(2) })
+
+	before := time.Now().Truncate(time.Millisecond)
+	c.update(crashing(pod, 7))
+	got := events.wait(1)[0]
+
+	if got.FirstSeen.Before(before) || got.Timestamp.Sub(got.FirstSeen) < 2*quick.PodCheckInterval {
+		t.Errorf("first seen %s, announced %s later; want it after %s and held for %s", got.FirstSeen, got.Timestamp.Sub(got.FirstSeen), before, 2*quick.PodCheckInterval)
+	}
+	owner := heal.Target{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "checkout", UID: "uid-deploy"}
+	want := heal.Failure{
+		Type: heal.PodFailure, Reason: "CrashLoopBackOff", Severity: heal.Medium,
+		ResourceName: "checkout-7d9f6c-x2kpl", Namespace: "shop",
+		Description: "container api is in CrashLoopBackOff: 7 restarts, last exit 1",
+		Target:      heal.Target{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "checkout-7d9f6c-x2kpl", UID: "uid-pod", ResourceVersion: "1"},
+		Owner:       owner,
+		Node:        "n1.example.internal",
+		Detector:    "crash_loop",
+		Fingerprint: "pod_failure/shop/Deployment/checkout/api/CrashLoopBackOff",
+		EpisodeID:   heal.MakeEpisodeID(bustest.Cluster, "uid-pod", "crash_loop", "api", got.FirstSeen),
+		Occurrence:  1,
+		Evidence: []heal.Evidence{
+			{Path: "status.containerStatuses[0].restartCount", Value: "7"},
+			{Path: "status.containerStatuses[0].state.waiting.reason", Value: "CrashLoopBackOff"},
+			{Path: "status.containerStatuses[0].lastState.terminated.reason", Value: "Error"},
+			{Path: "status.containerStatuses[0].lastState.terminated.exitCode", Value: "1"},
+		},
+		Metadata: map[string]string{"container": "api", "exit_code": "1", "last_reason": "Error", "restarts_in_window": "1"},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(heal.Failure{}, "Timestamp", "FirstSeen")); diff != "" {
+		t.Errorf("event (-want +got):\n%s", diff)
+	}
+
+	healed := pod.DeepCopy()
+	healed.Status.ContainerStatuses[0].RestartCount = 8
+	c.update(healed)
+	end := events.wait(2)[1]
+	if !end.Resolved() || end.EpisodeID != got.EpisodeID {
+		t.Errorf("second event = %+v, want the end of %s", end, got.EpisodeID)
+	}
+	a.stop()
+	b.stop()
+	if all := events.all(); len(all) != 2 {
+		t.Errorf("%d events, want one beginning and one end: %+v", len(all), all)
+	}
+	events.mu.Lock()
+	defer events.mu.Unlock()
+	for _, raw := range events.raws {
+		if want := "selfheal.v1.test.failures.pod_failure.shop.pod.checkout-7d9f6c-x2kpl"; raw.Subject != want {
+			t.Errorf("subject %s, want %s", raw.Subject, want)
+		}
+		if bytes.Contains(raw.Data, []byte("canary")) {
+			t.Errorf("something secret was copied into %s", raw.Data)
+		}
+	}
+}
+
+func TestRestartsInQuickSuccessionAreAnnouncedAtOnce(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	pod := healthyPod()
+	c := newCluster(t, replicaSet(), pod)
+	run(t, slow, c, server.Bus(t, watcher.Name))
+	eventually(t, func() error { return c.watched(1) })
+
+	for restarts := range int32(4) {
+		c.update(crashing(pod, restarts))
+	}
+	got := events.wait(1)[0]
+	if got.Metadata["restarts_in_window"] != "3" {
+		t.Errorf("announced with metadata %v, want 3 restarts in the window", got.Metadata)
+	}
+}
+
+func TestPodThatIsReplacedUnderItsNameEndsItsEpisode(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	pod := healthyPod()
+	c := newCluster(t, replicaSet(), pod)
+	run(t, slow, c, server.Bus(t, watcher.Name))
+	eventually(t, func() error { return c.watched(1) })
+
+	c.update(crashing(pod, 5))
+	first := events.wait(1)[0]
+	again := healthyPod()
+	again.UID = "uid-another-pod"
+	c.delete(pod)
+	c.create(again)
+	end := events.wait(2)[1]
+	if !end.Resolved() || end.EpisodeID != first.EpisodeID || end.Target.UID != "uid-pod" {
+		t.Errorf("second event = %+v, want the end of %s", end, first.EpisodeID)
+	}
+}
+
+func TestWhatHappenedWhileNoWatcherRanIsFoundAfterTheStart(t *testing.T) {
+	tests := []struct {
+		name string
+		then func(c *cluster, pod *corev1.Pod)
+		want func(first heal.Failure, later []heal.Failure) error
+	}{
+		{
+			name: "the pod is gone: resolved",
+			then: func(c *cluster, pod *corev1.Pod) { c.delete(pod) },
+			want: resolved,
+		},
+		{
+			name: "the pod is well: resolved",
+			then: func(c *cluster, pod *corev1.Pod) { c.update(pod.DeepCopy()) },
+			want: resolved,
+		},
+		{
+			name: "still failing: the same episode goes on",
+			then: func(*cluster, *corev1.Pod) {},
+			want: func(first heal.Failure, later []heal.Failure) error {
+				for _, f := range later {
+					if f.EpisodeID != first.EpisodeID || f.Resolved() || f.Occurrence < 2 {
+						return fmt.Errorf("%+v, want a further occurrence of %s", f, first.EpisodeID)
+					}
+				}
+				return nil
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			server := bustest.Start(t)
+			events := read(t, server)
+			pod := healthyPod()
+			c := newCluster(t, replicaSet(), pod)
+			cfg := quick
+			cfg.HealthCheckInterval = 500 * time.Millisecond
+			a := run(t, cfg, c, server.Bus(t, watcher.Name))
+			eventually(t, func() error { return c.watched(1) })
+			c.update(crashing(pod, 7))
+			first := events.wait(1)[0]
+			a.stop()
+			n := len(events.all())
+
+			tt.then(c, pod)
+			run(t, cfg, c, server.Bus(t, watcher.Name))
+			if err := tt.want(first, events.wait(n + 1)[n:]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func resolved(first heal.Failure, later []heal.Failure) error {
+	if len(later) != 1 || !later[0].Resolved() || later[0].EpisodeID != first.EpisodeID {
+		return fmt.Errorf("%+v, want only the end of %s", later, first.EpisodeID)
+	}
+	return nil
+}
+
+func TestNothingIsLostWhileNATSIsAway(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	healing, failing := healthyPod(), healthyPod()
+	failing.Name, failing.UID = "checkout-7d9f6c-other", "uid-other"
+	c := newCluster(t, replicaSet(), healing, failing)
+	r := run(t, quick, c, server.Bus(t, watcher.Name))
+	eventually(t, func() error { return c.watched(1) })
+	c.update(crashing(healing, 7))
+	first := events.wait(1)[0]
+
+	server.Stop()
+	c.update(crashing(failing, 7))
+	c.delete(healing)
+	eventually(t, func() error {
+		if !strings.Contains(r.logs.String(), "failures cannot be published") {
+			return errors.New("nothing is said about it in the log")
+		}
+		return nil
+	})
+	server.Restart(t)
+
+	seen := map[string]bool{}
+	for _, f := range events.wait(3)[1:] {
+		switch {
+		case f.EpisodeID == first.EpisodeID && f.Resolved():
+			seen["end"] = true
+		case f.Target.UID == "uid-other" && f.Occurrence == 1:
+			seen["beginning"] = true
+		}
+	}
+	if !seen["end"] || !seen["beginning"] {
+		t.Errorf("events %+v, want the end of one episode and the beginning of another", events.all())
+	}
+	eventually(t, func() error {
+		if !strings.Contains(r.logs.String(), "failures are published again") {
+			return errors.New("its end is not logged")
+		}
+		return nil
+	})
+}
+
+func TestNodeThatIsNotReadyIsAnnouncedAndItsPodsAreNot(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	pod := healthyPod()
+	pod.Status.ContainerStatuses[0].RestartCount = 6
+	c := newCluster(t, replicaSet(), pod, node(corev1.ConditionTrue))
+	r := run(t, quick, c, server.Bus(t, watcher.Name))
+	eventually(t, func() error { return c.watched(1) })
+
+	c.updateNode(node(corev1.ConditionUnknown))
+	eventually(t, func() error { // the watches of nodes and pods are apart
+		if testutil.ToFloat64(r.counter(t, "self_healing_observations_total", "type", "node_failure")) == 0 {
+			return errors.New("the node's state has not arrived")
+		}
+		return nil
+	})
+	c.update(crashing(pod, 7))
+	got := events.wait(1)[0]
+	if got.Type != heal.NodeFailure || got.Reason != "NodeStatusUnknown" || got.Severity != heal.Critical ||
+		got.Node != "n1.example.internal" || got.Target.Kind != "Node" || got.Owner != (heal.Target{}) {
+		t.Errorf("event = %+v, want the node's failure", got)
+	}
+	if want := "selfheal.v1.test.failures.node_failure._.node.n1_example_internal"; events.raws[0].Subject != want {
+		t.Errorf("subject %s, want %s", events.raws[0].Subject, want)
+	}
+
+	c.updateNode(node(corev1.ConditionTrue))
+	later := events.wait(3)[1:]
+	if !later[0].Resolved() || later[0].Type != heal.NodeFailure {
+		t.Errorf("second event = %+v, want the end of the node's failure", later[0])
+	}
+	if later[1].Type != heal.PodFailure || later[1].FirstSeen.Before(got.Timestamp.Time) {
+		t.Errorf("third event = %+v, want the pod's failure, seen since the node is back", later[1])
+	}
+}
+
+// counter reads one series of the watcher's metrics.
+func (r *running) counter(t testing.TB, name string, labels ...string) prometheus.Collector {
+	t.Helper()
+	families, err := r.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "found"})
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			got := map[string]string{}
+			for _, l := range m.GetLabel() {
+				got[l.GetName()] = l.GetValue()
+			}
+			matches := f.GetName() == name
+			for i := 0; i < len(labels); i += 2 {
+				matches = matches && got[labels[i]] == labels[i+1]
+			}
+			if matches {
+				g.Add(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return g
+}
+
+func TestOwnerThatCannotBeReadIsReplacedByTheDirectOneUntilItCan(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	pod := healthyPod()
+	c := newCluster(t, replicaSet(), pod)
+	var broken atomic.Bool
+	broken.Store(true)
+	c.PrependReactor("get", "replicasets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return broken.Load(), nil, apierrors.NewInternalError(errors.New("etcd is away"))
+	})
+	cfg := quick
+	cfg.HealthCheckInterval, cfg.RecoveryTimeout = 300*time.Millisecond, 300*time.Millisecond
+	run(t, cfg, c, server.Bus(t, watcher.Name))
+	eventually(t, func() error { return c.watched(1) })
+
+	c.update(crashing(pod, 7))
+	if got := events.wait(1)[0]; got.Owner.Kind != "ReplicaSet" || got.Fingerprint != "pod_failure/shop/ReplicaSet/checkout-7d9f6c/api/CrashLoopBackOff" {
+		t.Errorf("owner %s, fingerprint %s; want the ReplicaSet", got.Owner, got.Fingerprint)
+	}
+	broken.Store(false)
+	eventually(t, func() error {
+		all := events.all()
+		if last := all[len(all)-1]; last.Owner.Kind != "Deployment" {
+			return fmt.Errorf("owner of occurrence %d is %s, want the Deployment", last.Occurrence, last.Owner)
+		}
+		return nil
+	})
+}
+
+func TestWhatIsMissingIsToldByReadinessAndInTheLog(t *testing.T) {
+	server := bustest.Start(t)
+	c := newCluster(t)
+	var allowed atomic.Bool
+	refuse := func(a clienttesting.Action) error {
+		return apierrors.NewForbidden(corev1.Resource(a.GetResource().Resource), "", errors.New(`user "watcher" lacks a role`))
+	}
+	c.PrependReactor("list", "nodes", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		return !allowed.Load(), nil, refuse(a)
+	})
+	c.PrependWatchReactor("nodes", func(a clienttesting.Action) (bool, watch.Interface, error) {
+		return !allowed.Load(), nil, refuse(a)
+	})
+	r := run(t, quick, c, server.Bus(t, watcher.Name))
+
+	eventually(t, func() error {
+		err := r.check("k8s_connection")
+		if err == nil || !strings.Contains(err.Error(), "list nodes") || strings.Contains(err.Error(), "pods") {
+			return fmt.Errorf("k8s_connection says %v, want that nodes cannot be listed", err)
+		}
+		return nil
+	})
+	if err := r.check("monitoring_active"); err == nil {
+		t.Error("monitoring_active before the nodes were read")
+	}
+	log := r.logs.String()
+	for _, want := range []string{`"level":"ERROR"`, "the watcher's role lacks a rule", `"verb":"list"`, `"resource":"nodes"`} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log lacks %s:\n%s", want, log)
+		}
+	}
+	allowed.Store(true)
+	eventually(t, func() error { return errors.Join(r.check("k8s_connection"), r.check("monitoring_active")) })
+}
+
+func TestMetricsAndStatusCountWhatWasPublished(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	pod := healthyPod()
+	c := newCluster(t, replicaSet(), pod)
+	r := run(t, slow, c, server.Bus(t, watcher.Name))
+	eventually(t, func() error { return c.watched(1) })
+	c.update(crashing(pod, 5))
+	events.wait(1)
+	c.delete(pod)
+	events.wait(2)
+	r.stop()
+
+	want := `
+# HELP self_healing_events_published_total Failure events stored on the bus.
+# TYPE self_healing_events_published_total counter
+`
+	for _, t := range heal.FailureTypes {
+		n := 0
+		if t == heal.PodFailure {
+			n = 1
+		}
+		want += fmt.Sprintf("self_healing_events_published_total{state=\"detected\",type=%q} %d\n", t, n)
+		want += fmt.Sprintf("self_healing_events_published_total{state=\"resolved\",type=%q} %d\n", t, n)
+	}
+	if err := testutil.GatherAndCompare(r.metrics, strings.NewReader(want), "self_healing_events_published_total"); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(map[string]any{"failures_detected": int64(1)}, r.status()); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	for _, message := range []string{"failure detected", "failure resolved"} {
+		if n := strings.Count(r.logs.String(), fmt.Sprintf("%q", message)); n != 1 {
+			t.Errorf("%q is logged %d times, want once", message, n)
+		}
+	}
+}
+
+func TestWrongSettingsAreNamed(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(*watcher.Config)
+		want  string
+	}{
+		{"no interval", func(c *watcher.Config) { c.PodCheckInterval = 0 }, "pod_check_interval: 0s is not a positive duration"},
+		{"no timeout", func(c *watcher.Config) { c.RecoveryTimeout = -time.Second }, "recovery_timeout: -1s is not a positive duration"},
+		{"no restarts", func(c *watcher.Config) { c.PodRestartThreshold = 0 }, "pod_restart_threshold: 0 is less than 1"},
+		{"no intervals", func(c *watcher.Config) { c.NodeFailureThreshold = 0 }, "node_failure_threshold: 0 is less than 1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := quick
+			tt.spoil(&cfg)
+			err := watcher.Run(t.Context(), cfg, watcher.Deps{})
+			if !errors.Is(err, config.ErrSettings) || err.Error() != tt.want {
+				t.Errorf("error %v, want settings error %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestWatcherAsksForNothingButReading(t *testing.T) {
+	rule := func(group, resource string, verbs ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
+	}
+	want := []rbacv1.PolicyRule{
+		rule("", "pods", "list", "watch"),
+		rule("", "nodes", "list", "watch"),
+		rule("apps", "replicasets", "get"),
+		rule("batch", "jobs", "get"),
+	}
+	if diff := cmp.Diff(want, watcher.Rules()); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+}
+
+func TestServiceIsCalledAsTheContractSays(t *testing.T) {
+	if s := watcher.Service(); s.Name != "watcher" || s.Summary == "" || s.Run == nil {
+		t.Errorf("service = %+v", s)
+	}
+}
