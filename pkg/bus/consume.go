@@ -101,21 +101,21 @@ func (e badMessageError) Unwrap() error { return e.error }
 // stored by whoever may publish, or be laundered into a stream as the reply to
 // another request.
 func open[T heal.Payload](d delivery, cluster string, limit int) (heal.Event[T], error) {
-	if n := len(d.Data()); n == 0 {
+	if n := len(d.Data); n == 0 {
 		return heal.Event[T]{}, errors.New("bad-json: the message is empty")
 	} else if limit > 0 && n > limit {
 		return heal.Event[T]{}, fmt.Errorf("too-large: %d > %d bytes", n, limit)
 	}
-	event, err := heal.Decode[T](d.Data())
+	event, err := heal.Decode[T](d.Data)
 	if err != nil {
 		return event, err
 	}
-	if want := event.Data.Head().Subject(cluster); d.Subject() != want {
-		return event, fmt.Errorf("subject-mismatch: stored under %q, want %q", heal.Clean(d.Subject(), heal.MaxText), heal.Clean(want, heal.MaxText))
+	if want := event.Data.Head().Subject(cluster); d.Subject != want {
+		return event, fmt.Errorf("subject-mismatch: stored under %q, want %q", heal.Clean(d.Subject, heal.MaxText), heal.Clean(want, heal.MaxText))
 	}
 	// A message without the header is merely not protected against being
 	// stored twice; one with the id of another took its place.
-	for _, id := range d.Headers().Values(nats.MsgIdHdr) {
+	for _, id := range d.Header.Values(nats.MsgIdHdr) {
 		if id != event.ID {
 			return event, fmt.Errorf("id-mismatch: %s is %q, id is %q", nats.MsgIdHdr, heal.Clean(id, 64), event.ID)
 		}

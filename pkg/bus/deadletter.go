@@ -23,13 +23,13 @@ func (l *line) bury(ctx context.Context, d delivery, f fate) error {
 		Reason:    f.reason,
 		Error:     heal.Clean(f.err.Error(), maxDeadError),
 		Stream:    l.stream,
-		Subject:   d.Subject(),
+		Subject:   d.Subject,
 		Sequence:  d.Sequence.Stream,
 		Delivered: d.NumDelivered,
-		Body:      d.Data(),
+		Body:      d.Data,
 	}
 	payload := int(l.b.nc.MaxPayload()) // in case the server takes less than the stream
-	letter.Headers, letter.Truncated = keepHeaders(d.Headers(), min(maxDeadHeaders, payload/32))
+	letter.Headers, letter.Truncated = keepHeaders(d.Header, min(maxDeadHeaders, payload/32))
 	if most := min(maxDeadBody, payload/2); len(letter.Body) > most {
 		letter.Body, letter.Truncated = letter.Body[:most], true
 	}

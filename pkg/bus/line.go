@@ -29,8 +29,8 @@ type line struct {
 
 // A delivery is one message, as it was given to us this time.
 type delivery struct {
-	jetstream.Msg
-	*jetstream.MsgMetadata
+	*nats.Msg
+	*nats.MsgMetadata
 }
 
 // run keeps the consumer in place and at work until ctx is done.
@@ -69,10 +69,12 @@ func (l *line) once(ctx context.Context, about string) error {
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	var both sync.WaitGroup
-	both.Go(func() { stop(l.pull(ctx, cons)) })
-	both.Go(func() { stop(l.gauge(ctx, cons)) })
-	both.Wait()
+	var all sync.WaitGroup
+	for range l.c.Workers {
+		all.Go(func() { stop(l.work(ctx)) })
+	}
+	all.Go(func() { stop(l.gauge(ctx, cons)) })
+	all.Wait()
 	return l.b.explain(ctx, l.stream, context.Cause(ctx))
 }
 
@@ -149,103 +151,6 @@ func consumerDifferences(have, want jetstream.ConsumerConfig) []string {
 	return diffs
 }
 
-// pull hands messages to workers until ctx is done or the consumer must be
-// mended, and waits for the workers. It asks for as many messages as there are
-// workers free: in the client's buffer, 500 by default, a message's ack wait
-// would run long before its turn comes, and other replicas would starve.
-//
-// (It does so by Fetch, as jetstream.Consumer's Messages loses count with so
-// short a buffer: it does not ask for the next message when the last came
-// before its own request had returned, and hangs until a heartbeat is missed.)
-func (l *line) pull(ctx context.Context, cons jetstream.Consumer) error {
-	free := make(chan struct{}, l.c.Workers) // one for each idle worker
-	for range l.c.Workers {
-		free <- struct{}{}
-	}
-	var busy sync.WaitGroup
-	defer busy.Wait()
-	work := func(msg jetstream.Msg) {
-		busy.Go(func() {
-			l.deliver(ctx, msg)
-			free <- struct{}{}
-		})
-	}
-	for {
-		select {
-		case <-free:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		n := 1 + take(free)
-		got, err := l.fetch(ctx, cons, n, work)
-		for range n - got {
-			free <- struct{}{}
-		}
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err == nil, errors.Is(err, context.Canceled), errors.Is(err, jetstream.ErrNoHeartbeat):
-		case gone(err):
-			return err
-		default: // a change of leader, a lost connection: soon over
-			l.log.Debug("pull ended", "err", err)
-			l.b.wait(ctx, l.b.pace.retry)
-		}
-	}
-}
-
-// take empties c and returns how many it held.
-func take(c <-chan struct{}) (n int) {
-	for {
-		select {
-		case <-c:
-			n++
-		default:
-			return n
-		}
-	}
-}
-
-// fetch asks for n messages, hands them over as they come, and returns how
-// many did. It ends when all came, after half a minute, when ctx is done, and
-// after a reconnect: the request is lost with the connection that it was for.
-func (l *line) fetch(ctx context.Context, cons jetstream.Consumer, n int, work func(jetstream.Msg)) (got int, err error) {
-	connected := l.b.nextConnect()
-	request, cancel := context.WithCancel(ctx)
-	defer cancel()
-	batch, err := cons.Fetch(n, jetstream.FetchContext(request))
-	if err != nil {
-		return 0, err
-	}
-	msgs := batch.Messages()
-	for {
-		select {
-		case msg, open := <-msgs:
-			switch {
-			case !open:
-				return got, batch.Error()
-			case ctx.Err() != nil:
-				// It came while we were leaving, and need not wait until its
-				// ack wait is over. (What the server sends in the instant in
-				// which it hears that we leave does wait.)
-				_ = msg.Nak()
-			default:
-				got++
-				work(msg)
-			}
-		case <-connected:
-			connected = nil
-			cancel()
-		}
-	}
-}
-
-// gone reports whether err says that the consumer is no more.
-func gone(err error) bool {
-	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted) ||
-		errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders)
-}
-
 // gauge keeps the consumer's figures fresh.
 func (l *line) gauge(ctx context.Context, cons jetstream.Consumer) error {
 	tick := time.NewTicker(l.b.pace.refresh)
@@ -262,6 +167,7 @@ func (l *line) gauge(ctx context.Context, cons jetstream.Consumer) error {
 	}
 }
 
+// look returns an error only if the consumer is no more.
 func (l *line) look(ctx context.Context, cons jetstream.Consumer) error {
 	ctx, cancel := context.WithTimeout(ctx, l.b.pace.answer)
 	defer cancel()

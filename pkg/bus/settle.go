@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -27,10 +26,10 @@ type panicError struct {
 func (p panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
 // deliver handles one delivery and settles it.
-func (l *line) deliver(ctx context.Context, msg jetstream.Msg) {
+func (l *line) deliver(ctx context.Context, msg *nats.Msg) {
 	md, err := msg.Metadata()
 	if err != nil {
-		l.log.Error("message without metadata", "subject", msg.Subject(), "err", err)
+		l.log.Error("message without metadata", "subject", msg.Subject, "err", err)
 		return
 	}
 	d := delivery{msg, md}
@@ -53,11 +52,11 @@ func (l *line) deliver(ctx context.Context, msg jetstream.Msg) {
 // Shutdown does not interrupt an attempt; its timeout does.
 func (l *line) attempt(ctx context.Context, d delivery) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.c.Timeout)
-	ctx, span := l.b.tracer.Start(extract(ctx, d.Headers()), "handle "+l.root, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+	ctx, span := l.b.tracer.Start(extract(ctx, d.Header), "handle "+l.root, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 		attribute.String("messaging.system", "nats"),
-		attribute.String("messaging.destination.name", d.Subject()),
+		attribute.String("messaging.destination.name", d.Subject),
 		attribute.String("messaging.consumer.group.name", l.c.Name),
-		attribute.String("messaging.message.id", d.Headers().Get(nats.MsgIdHdr)),
+		attribute.String("messaging.message.id", d.Header.Get(nats.MsgIdHdr)),
 	))
 	var lease sync.WaitGroup
 	defer lease.Wait()
@@ -119,7 +118,7 @@ func judge(err error, attempt uint64, disconnected bool, backoff func(uint64) ti
 // connection is away, comes again.
 func (l *line) settle(ctx context.Context, d delivery, f fate) {
 	seq := d.Sequence.Stream
-	log := l.log.With("subject", d.Subject(), "sequence", seq, "attempt", d.NumDelivered)
+	log := l.log.With("subject", d.Subject, "sequence", seq, "attempt", d.NumDelivered)
 	if f.outcome == outcomeDead {
 		if err := l.bury(ctx, d, f); err != nil {
 			log.Error("dead letter cannot be stored, message kept and tried again", "reason", f.reason, "err", err)
@@ -135,7 +134,7 @@ func (l *line) settle(ctx context.Context, d delivery, f fate) {
 	case outcomeDead:
 		l.tally.forget(seq)
 		log.Error("message given up, moved to the dead-letter stream", "reason", f.reason, "err", f.err)
-		err = d.TermWithReason(heal.Clean(f.reason+": "+f.err.Error(), heal.MaxText))
+		err = l.b.nc.Publish(d.Reply, []byte("+TERM "+heal.Clean(f.reason+": "+f.err.Error(), heal.MaxText)))
 	case outcomeLater:
 		l.tally.waited(seq)
 		log.Debug("message waits", "delay", f.delay, "err", f.err)

@@ -48,21 +48,27 @@ func (b *Bus) Tail(ctx context.Context, since time.Time, fn func(Raw) error) err
 	return g.Wait()
 }
 
+// A place is how far a stream was read.
+type place struct {
+	created time.Time // the stream, to tell it from a later one of its name
+	last    uint64
+}
+
 // tail sends the messages of one stream until ctx is done. It starts again
 // behind the last one whenever the reading breaks off.
 func (b *Bus) tail(ctx context.Context, stream string, since time.Time, raws chan<- Raw) error {
-	var last uint64
+	var at place
 	about := "tail of " + stream
 	defer b.problem(about, nil)
 	for {
-		err := b.read(ctx, stream, since, &last, raws)
+		err := b.read(ctx, stream, since, &at, raws)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if errors.Is(err, ErrPermission) || b.isClosed() {
 			return fmt.Errorf("tail %s: %w", stream, err)
 		}
-		if b.problem(about, err) {
+		if err != nil && b.problem(about, fmt.Errorf("tail %s: %w", stream, err)) {
 			b.log.Warn("stream cannot be read, trying again", "stream", stream, "err", err)
 		}
 		if !b.wait(ctx, b.pace.retry) {
@@ -71,22 +77,31 @@ func (b *Bus) tail(ctx context.Context, stream string, since time.Time, raws cha
 	}
 }
 
-// read sends the messages behind *last, or since if that is 0, and moves *last.
-func (b *Bus) read(ctx context.Context, stream string, since time.Time, last *uint64, raws chan<- Raw) error {
+// read sends the messages behind at, or since if it has read none, and moves
+// at. It returns nil when it should be called again.
+func (b *Bus) read(ctx context.Context, stream string, since time.Time, at *place, raws chan<- Raw) error {
 	if !b.nc.IsConnected() {
 		return b.away()
 	}
 	ctx, done := b.denials.watch(ctx, mentions(stream))
 	defer done()
-	it, err := b.iterate(ctx, stream, since, last)
+	it, err := b.iterate(ctx, stream, since, at)
 	if err != nil {
 		return b.explain(ctx, stream, err)
 	}
 	defer it.Stop()
-	defer context.AfterFunc(ctx, it.Stop)() // Next does not hear ctx while it reconnects
+	defer context.AfterFunc(ctx, it.Stop)() // Next does not hear ctx while it looks for the server
 	b.problem("tail of "+stream, nil)
 	for {
-		msg, err := it.Next(jetstream.NextContext(ctx))
+		msg, err := b.next(ctx, it)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			// The client goes on behind the last sequence, and would be silent
+			// for long on a stream that was deleted and made anew.
+			if info, err := b.js.Stream(ctx, stream); err == nil && !info.CachedInfo().Created.Equal(at.created) {
+				return nil
+			}
+			continue
+		}
 		if err != nil {
 			return b.explain(ctx, stream, err)
 		}
@@ -97,31 +112,38 @@ func (b *Bus) read(ctx context.Context, stream string, since time.Time, last *ui
 		r := Raw{Subject: msg.Subject(), Stream: stream, Seq: md.Sequence.Stream, Time: md.Timestamp, Header: msg.Headers(), Data: msg.Data()}
 		select {
 		case raws <- r:
-			*last = r.Seq
+			at.last = r.Seq
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
+// next waits for a message, for not too long.
+func (b *Bus) next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.pace.verify)
+	defer cancel()
+	return it.Next(jetstream.NextContext(ctx))
+}
+
 // iterate opens the stream at its place.
-func (b *Bus) iterate(ctx context.Context, stream string, since time.Time, last *uint64) (jetstream.MessagesContext, error) {
+func (b *Bus) iterate(ctx context.Context, stream string, since time.Time, at *place) (jetstream.MessagesContext, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*b.pace.answer)
 	defer cancel()
 	info, err := b.js.Stream(ctx, stream)
 	if err != nil {
 		return nil, err
 	}
-	if info.CachedInfo().State.LastSeq < *last {
-		*last = 0 // not the stream that we read: it was made anew
+	if created := info.CachedInfo().Created; !created.Equal(at.created) {
+		*at = place{created: created}
 	}
 	config := jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{heal.SubjectRoot + "." + heal.Token(b.cluster) + ".>"},
 		DeliverPolicy:  jetstream.DeliverAllPolicy,
 	}
 	switch {
-	case *last > 0:
-		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, *last+1
+	case at.last > 0:
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, at.last+1
 	case !since.IsZero():
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}

@@ -108,7 +108,7 @@ func TestTailGoesOnBehindTheLastMessageAfterARestart(t *testing.T) {
 func TestTailStartsAgainWithAStreamThatWasMadeAnew(t *testing.T) {
 	s := bustest.Start(t)
 	b := s.Connect(t, bus.Options{Service: "watcher"})
-	b.Hurry(time.Minute, time.Minute)
+	b.Hurry(time.Minute, 50*time.Millisecond)
 	if err := b.Provision(timeout(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -31,8 +31,6 @@ type Decision struct {
 	Guards      []Verdict   `json:"guards"`
 	Explanation Explanation `json:"explanation"`
 	Failure     Failure     `json:"failure"`
-
-	CausedBy string `json:"-"` // id of the event that Failure came in, if it is not the one that we derive
 }
 
 // A CauseKind is the sort of thing that broke the target.
@@ -116,7 +114,7 @@ func (d Decision) Head() Head {
 		Route:    append([]string{"decisions", string(d.Type), string(d.Strategy), string(d.Severity)}, d.Target.tokens()...),
 		Target:   d.Target,
 		Incident: d.IncidentID,
-		Cause:    cmp.Or(d.CausedBy, d.Failure.EventID()),
+		Cause:    cmp.Or(d.Failure.Envelope.ID, d.Failure.EventID()),
 		Severity: d.Severity,
 		Expires:  d.Expires,
 	}

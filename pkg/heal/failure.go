@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -29,6 +30,16 @@ type Failure struct {
 	ResolvedAt  time.Time         `json:"resolved_at,omitzero"`
 	Evidence    []Evidence        `json:"evidence"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
+
+	// Envelope is what the event that brought this failure was called by its
+	// writer, which need not be us. A reader sets it; it is not written.
+	Envelope Envelope `json:"-"`
+}
+
+// An Envelope is how an event was named by its writer.
+type Envelope struct {
+	ID       string
+	Incident string // its correlationid
 }
 
 // Evidence is one field of an object that shows the failure.
@@ -71,7 +82,7 @@ func (f Failure) EventID() string {
 
 // IncidentID is the incident that this failure opens unless it belongs to one
 // that is open already, which only the analyzer knows.
-func (f Failure) IncidentID() string { return ID("i", f.EpisodeID) }
+func (f Failure) IncidentID() string { return cmp.Or(f.Envelope.Incident, ID("i", f.EpisodeID)) }
 
 // Affected is the owner, or the target itself when nothing owns it.
 func (f Failure) Affected() Target {

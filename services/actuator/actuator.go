@@ -202,10 +202,11 @@ func Service() daemon.Service {
 		Name:    Name,
 		Summary: "Carries out decisions, each once, and looks whether that helped. Nothing else changes the cluster.",
 		Run: func(ctx context.Context, d *daemon.Daemon) error {
-			rest, err := kube.Config(d.Settings.Kubeconfig, heal.Product+"-"+Name)
+			rest, err := kube.Config(d.Settings.Kubeconfig, d.UserAgent())
 			if err != nil {
 				return err
 			}
+			kube.LogTo(d.Log)
 			seen := newConnection(d.Log)
 			rest.Wrap(seen.observe)
 			client, err := kube.Client(rest)

@@ -46,25 +46,29 @@ func (c *connection) set(err error) {
 }
 
 // observe wraps a client's transport.
-func (c *connection) observe(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		resp, err := next.RoundTrip(r)
-		switch {
-		case r.Context().Err() != nil: // we hung up
-		case err != nil:
-			c.set(err)
-		case resp.StatusCode == http.StatusUnauthorized:
-			c.set(fmt.Errorf("%s: the API server does not accept our credentials", resp.Status))
-		default:
-			c.set(nil)
-		}
-		return resp, err
-	})
+func (c *connection) observe(next http.RoundTripper) http.RoundTripper { return observer{c, next} }
+
+type observer struct {
+	c    *connection
+	next http.RoundTripper
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
+func (o observer) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := o.next.RoundTrip(r)
+	switch {
+	case r.Context().Err() != nil: // we hung up
+	case err != nil:
+		o.c.set(err)
+	case resp.StatusCode == http.StatusUnauthorized:
+		o.c.set(fmt.Errorf("%s: the API server does not accept our credentials", resp.Status))
+	default:
+		o.c.set(nil)
+	}
+	return resp, err
+}
 
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+// WrappedRoundTripper lets client-go find the transport that can cancel a request.
+func (o observer) WrappedRoundTripper() http.RoundTripper { return o.next }
 
 // quietFor is how long an answer counts when nothing is asked: a few requests
 // an hour are the price of noticing at rest that the API server has gone.

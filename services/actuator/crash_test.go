@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/selfheal/selfheal/pkg/bus/bustest"
@@ -83,98 +84,117 @@ func (r *rig) kubeconfig() string {
 	return path
 }
 
-// effective are the writes of any actuator process in the rig's namespace.
+// effective are the writes of any actuator process, which say so in their user
+// agent, in the rig's namespace.
 func (r *rig) effective() []kubetest.AuditEvent {
 	r.t.Helper()
-	return slices.DeleteFunc(kubetest.Mutations(r.cluster.Audit(r.t), heal.Product+"-actuator"), func(e kubetest.AuditEvent) bool {
+	return slices.DeleteFunc(kubetest.Mutations(r.cluster.Audit(r.t), heal.FieldManager), func(e kubetest.AuditEvent) bool {
 		return e.Namespace != r.ns || e.DryRun || e.Code >= 300
 	})
 }
 
+// A victim is one decision and the actuator that dies or stops of it. All of
+// them are under way at once, for they spend their time waiting.
+type victim struct {
+	*rig
+	at       crash.Point
+	strategy heal.Strategy
+	sick     *corev1.Pod
+	decision heal.Decision
+	first    *process
+	second   *process
+}
+
+func (v victim) String() string { return string(v.at) + "/" + string(v.strategy) }
+
+// victims prepares one for each point and strategy.
+func victims(t *testing.T, signal string, points []crash.Point, strategies ...heal.Strategy) []*victim {
+	t.Helper()
+	var all []*victim
+	for _, at := range points {
+		for _, strategy := range strategies {
+			r := rigOn(t, bustest.Listen(t))
+			sick := r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
+			v := &victim{rig: r, at: at, strategy: strategy, sick: sick, decision: decide(podTarget(sick), heal.PodFailure, strategy)}
+			v.first = r.launch(at, signal)
+			r.publish(v.decision)
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// once fails the test unless the decision was carried out and told once.
+func (v *victim) once() {
+	v.t.Helper()
+	if got := v.told(v.decision); got != 1 {
+		v.t.Errorf("%s: %d results, want 1", v, got)
+	}
+	if got := v.effective(); len(got) != 1 || got[0].UID != string(v.sick.UID) {
+		v.t.Errorf("%s: writes %v, want one on UID %s", v, got, v.sick.UID)
+	}
+}
+
+// stop ends a process the orderly way.
+func (v *victim) stop(p *process) {
+	v.t.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		v.t.Fatal(err)
+	}
+	v.wait(p, 25*time.Second)
+	if code := p.ProcessState.ExitCode(); code != 0 {
+		v.t.Errorf("%s: exit code %d, want 0", v, code)
+	}
+}
+
+func (v *victim) wait(p *process, within time.Duration) {
+	v.t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(within):
+		v.t.Fatalf("%s: the actuator has not ended within %s", v, within)
+	}
+}
+
 func TestADecisionSurvivesTheDeathOfItsActuatorAtAnyPoint(t *testing.T) {
 	t.Parallel()
-	for _, at := range crash.Points {
-		for _, strategy := range []heal.Strategy{heal.Restart, heal.Recreate} {
-			t.Run(string(at)+"/"+string(strategy), func(t *testing.T) {
-				t.Parallel()
-				r := rigOn(t, bustest.Listen(t))
-				sick := r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
-				d := decide(podTarget(sick), heal.PodFailure, strategy)
-				first := r.launch(at, "KILL")
-				r.publish(d)
-				select {
-				case <-first.ended:
-				case <-time.After(time.Minute):
-					t.Fatalf("the actuator did not reach %s", at)
-				}
-				if status, ok := first.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
-					t.Fatalf("ended with %v", first.ProcessState)
-				}
-				second := r.launch("", "")
-
-				res := r.result(d, 2*time.Minute)
-				if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
-					t.Errorf("ended %v, want %v: %s", got, want, res.Message)
-				}
-				r.settled()
-				if got := r.told(d); got != 1 {
-					t.Errorf("%d results, want 1", got)
-				}
-				if got := r.effective(); len(got) != 1 || got[0].UID != string(sick.UID) {
-					t.Errorf("writes %v, want one on UID %s", got, sick.UID)
-				}
-				if err := second.Process.Signal(syscall.SIGTERM); err != nil {
-					t.Fatal(err)
-				}
-				select {
-				case <-second.ended:
-				case <-time.After(25 * time.Second):
-					t.Fatal("the actuator did not stop within 25 s")
-				}
-				if code := second.ProcessState.ExitCode(); code != 0 {
-					t.Errorf("exit code %d, want 0", code)
-				}
-			})
+	all := victims(t, "KILL", crash.Points, heal.Restart, heal.Recreate)
+	for _, v := range all {
+		v.wait(v.first, time.Minute)
+		if status, ok := v.first.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+			t.Fatalf("%s: ended with %v", v, v.first.ProcessState)
 		}
+		v.second = v.launch("", "")
+	}
+	for _, v := range all {
+		res := v.result(v.decision, 2*time.Minute)
+		if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
+			t.Errorf("%s: ended %v, want %v: %s", v, got, want, res.Message)
+		}
+		v.settled()
+		v.once()
+		v.stop(v.second)
 	}
 }
 
 func TestAnActuatorThatStoodStillDoesNothingWhenItGoesOn(t *testing.T) {
 	t.Parallel()
-	for _, at := range []crash.Point{crash.AfterPrecheck, crash.AfterDryRun, crash.BeforeAPI, crash.AfterAPIBeforeRecord} {
-		t.Run(string(at), func(t *testing.T) {
-			t.Parallel()
-			r := rigOn(t, bustest.Listen(t))
-			sick := r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
-			d := restartOf(sick)
-			first := r.launch(at, "STOP")
-			r.publish(d)
-			kubetest.Eventually(t, time.Minute, func(context.Context) error { return stopped(first.Process.Pid) })
-			r.launch("", "")
-			res := r.result(d, 2*time.Minute)
-			if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
-				t.Errorf("ended %v, want %v: %s", got, want, res.Message)
-			}
-			if err := first.Process.Signal(syscall.SIGCONT); err != nil {
-				t.Fatal(err)
-			}
-			r.settled()
-			// It is not at work any more once it is idle enough to stop.
-			if err := first.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			select {
-			case <-first.ended:
-			case <-time.After(25 * time.Second):
-				t.Fatal("the actuator that stood still did not stop within 25 s")
-			}
-			if got := r.told(d); got != 1 {
-				t.Errorf("%d results, want 1", got)
-			}
-			if got := r.effective(); len(got) != 1 || got[0].UID != string(sick.UID) {
-				t.Errorf("writes %v, want one on UID %s", got, sick.UID)
-			}
-		})
+	all := victims(t, "STOP", []crash.Point{crash.AfterPrecheck, crash.AfterDryRun, crash.BeforeAPI, crash.AfterAPIBeforeRecord}, heal.Restart)
+	for _, v := range all {
+		kubetest.Eventually(t, time.Minute, func(context.Context) error { return stopped(v.first.Process.Pid) })
+		v.second = v.launch("", "")
+	}
+	for _, v := range all {
+		res := v.result(v.decision, 2*time.Minute)
+		if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
+			t.Errorf("%s: ended %v, want %v: %s", v, got, want, res.Message)
+		}
+		if err := v.first.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		v.settled()
+		v.stop(v.first) // which waits for what it is at
+		v.once()
 	}
 }
 

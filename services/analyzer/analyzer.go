@@ -223,6 +223,7 @@ func loadPolicy(file string) (policy.Policy, error) {
 // failure judges one announcement and tells the decision.
 func (a *analyzer) failure(ctx context.Context, m bus.Message[heal.Failure]) error {
 	f, key := m.Data, incident.Key(m.Data)
+	f.Envelope = heal.Envelope{ID: m.ID, Incident: m.CorrelationID}
 	window := a.judge.policy.Window()
 	if f.Resolved() {
 		var after incident.State

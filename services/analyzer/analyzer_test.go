@@ -245,6 +245,38 @@ func TestEveryAnnouncementEndsInOneDecision(t *testing.T) {
 	}
 }
 
+func TestTheDecisionIsTracedBackToTheEventAsItsWriterNamedIt(t *testing.T) {
+	t.Parallel()
+	p := newPipeline(t)
+	p.analyzer(t, auto, Deps{})
+	f := podFailure("app", "e", 1, time.Now())
+	e := heal.NewEvent(f, bustest.Cluster, "watcher", time.Now())
+	e.ID, e.CorrelationID = "event-of-another-writer", "incident-of-another-writer"
+	body, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.srv.PublishRaw(t, f.Head().Subject(bustest.Cluster), nil, body)
+	p.await(t, map[string]bool{heal.MakeDecisionID(f): true})
+	found := errors.New("found")
+	err = p.watcher.Tail(t.Context(), time.Time{}, func(m bus.Raw) error {
+		if m.Stream != bus.Decisions.Stream {
+			return nil
+		}
+		d, err := heal.Decode[heal.Decision](m.Data)
+		if err != nil {
+			return err
+		}
+		if d.CausationID != e.ID || d.CorrelationID != e.CorrelationID || d.Data.IncidentID != e.CorrelationID {
+			t.Errorf("caused by %q in incident %q (data: %q), want %q in %q", d.CausationID, d.CorrelationID, d.Data.IncidentID, e.ID, e.CorrelationID)
+		}
+		return found
+	})
+	if !errors.Is(err, found) {
+		t.Fatal(err)
+	}
+}
+
 func TestSimilarFailuresAreCountedExactlyWhateverTheOrderOfWork(t *testing.T) {
 	t.Parallel()
 	p := newPipeline(t)

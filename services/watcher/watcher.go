@@ -17,7 +17,6 @@ import (
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/daemon"
-	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/pkg/kube"
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
@@ -111,7 +110,7 @@ func Service() daemon.Service {
 		Name:    Name,
 		Summary: "Sees what is failing in a cluster and says so on the bus. It only ever reads.",
 		Run: func(ctx context.Context, d *daemon.Daemon) error {
-			rest, err := kube.Config(d.Settings.Kubeconfig, heal.Product+"-"+Name)
+			rest, err := kube.Config(d.Settings.Kubeconfig, d.UserAgent())
 			if err != nil {
 				return config.Invalid(err)
 			}

@@ -5,6 +5,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -42,7 +43,12 @@ func BenchmarkTimeToHeal(b *testing.B) {
 		harness.WaitAvailable(b, kube, ns, app, 1)
 		victims[i] = harness.Pods(b, kube, ns, app)[0]
 	}
+	policy := filepath.Join(b.TempDir(), "policy.yaml")
+	if err := os.WriteFile(policy, []byte("name: bench\nguards: {actions_per_minute: 3000}\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
 	p := harness.Start(b, c, map[string]string{
+		"SELFHEAL_POLICY_FILE":  policy,
 		"HEALTH_CHECK_INTERVAL": "5", "POD_RESTART_THRESHOLD": "1", "RECOVERY_TIMEOUT": "60", "VERIFY_WINDOW": verifyWindow,
 		"MAX_POD_ACTIONS_NAMESPACE": "600", "MAX_POD_ACTIONS_CLUSTER": "3000",
 	})

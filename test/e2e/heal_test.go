@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -18,9 +20,15 @@ import (
 	"github.com/selfheal/selfheal/test/harness"
 )
 
-// quick makes the pipeline impatient; the defaults wait as production should.
-func quick(more map[string]string) map[string]string {
+// quick makes the pipeline impatient and its caps wide; the defaults wait as
+// production should.
+func quick(t testing.TB, more map[string]string) map[string]string {
+	policy := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(policy, []byte("name: quick\nguards:\n  actions_per_minute: 3000\n  backoff: {first: 2, longest: 4}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s := map[string]string{
+		"SELFHEAL_POLICY_FILE":   policy,
 		"HEALTH_CHECK_INTERVAL":  "1",
 		"POD_RESTART_THRESHOLD":  "1",
 		"NODE_FAILURE_THRESHOLD": "2",
@@ -75,7 +83,7 @@ func TestCrashingPodIsReplacedVerifiedAndTold(t *testing.T) {
 	ns := c.Namespace(t)
 	harness.Deploy(t, kube, ns, harness.Deployment("checkout", "shop/checkout:1", 3))
 	url, told := inbox(t)
-	p := harness.Start(t, c, quick(map[string]string{"WEBHOOK_URL": url}))
+	p := harness.Start(t, c, quick(t, map[string]string{"WEBHOOK_URL": url}))
 	record := harness.Listen(t, p.Bus(t))
 
 	victim := harness.Pods(t, kube, ns, "checkout")[0]
@@ -135,7 +143,7 @@ func TestBrokenImageIsNotHealedByRestartsAndGoesToPeople(t *testing.T) {
 	kube := c.Client(t)
 	ns := c.Namespace(t)
 	harness.Deploy(t, kube, ns, harness.Deployment("cart", "shop/cart:1", 1))
-	p := harness.Start(t, c, quick(nil))
+	p := harness.Start(t, c, quick(t, nil))
 	record := harness.Listen(t, p.Bus(t))
 
 	d, err := kube.AppsV1().Deployments(ns).Get(t.Context(), "cart", metav1.GetOptions{})
@@ -146,11 +154,11 @@ func TestBrokenImageIsNotHealedByRestartsAndGoesToPeople(t *testing.T) {
 	if _, err := kube.AppsV1().Deployments(ns).Update(t.Context(), d, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	harness.WaitFor(t, 90*time.Second, "a restart that did not help, and a refusal to go on at once", func() error {
+	harness.WaitFor(t, 90*time.Second, "restarts that did not help, and giving up", func() error {
 		var failed, refused bool
 		for _, r := range resultsFor(record, ns, "cart") {
 			failed = failed || r.Outcome == heal.Failed
-			refused = refused || r.Outcome == heal.Rejected
+			refused = refused || r.Outcome == heal.Rejected && r.Reason == heal.ReasonGivenUp
 		}
 		if !failed || !refused {
 			return fmt.Errorf("failed: %v, refused: %v", failed, refused)
@@ -173,7 +181,7 @@ func TestDeadNodeIsCordonedDrainedAndReplaced(t *testing.T) {
 	kube := c.Client(t)
 	ns := c.Namespace(t)
 	harness.Deploy(t, kube, ns, harness.Deployment("web", "shop/web:1", 5))
-	p := harness.Start(t, c, quick(nil))
+	p := harness.Start(t, c, quick(t, nil))
 	record := harness.Listen(t, p.Bus(t))
 
 	dead := harness.Pods(t, kube, ns, "web")[0].Spec.NodeName
@@ -220,7 +228,7 @@ func TestDeadNodeIsCordonedDrainedAndReplaced(t *testing.T) {
 func TestNodeThatComesBackIsReleased(t *testing.T) {
 	c := kubetest.Get(t)
 	kube := c.Client(t)
-	p := harness.Start(t, c, quick(nil))
+	p := harness.Start(t, c, quick(t, nil))
 	record := harness.Listen(t, p.Bus(t))
 	nodes, err := kube.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	if err != nil {

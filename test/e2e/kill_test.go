@@ -36,7 +36,7 @@ func TestNothingIsLostOrDoneTwiceWhenEverythingIsKilled(t *testing.T) {
 		harness.WaitAvailable(t, kube, ns, app, 1)
 		victims[string(harness.Pods(t, kube, ns, app)[0].UID)] = false
 	}
-	p := harness.Start(t, c, quick(map[string]string{"MAX_POD_ACTIONS_NAMESPACE": "600", "MAX_POD_ACTIONS_CLUSTER": "3000"}))
+	p := harness.Start(t, c, quick(t, map[string]string{"MAX_POD_ACTIONS_NAMESPACE": "600", "MAX_POD_ACTIONS_CLUSTER": "3000"}))
 	record := harness.Listen(t, p.Bus(t))
 
 	// One failure after the other, and about every third a kill.

@@ -42,7 +42,6 @@ It ends with a table, and exit code 0 only if everything ended as it should.`,
 	if err := f.MarkHidden("detached"); err != nil {
 		panic(err) // the flag is defined on the line above
 	}
-	c.MarkFlagsMutuallyExclusive("keep", "stop")
 
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		dir, err := filepath.Abs(dir)
@@ -50,6 +49,8 @@ It ends with a table, and exit code 0 only if everything ended as it should.`,
 			return err
 		}
 		switch {
+		case keep && stop:
+			return usageError{errors.New("--keep and --stop: give one of them")}
 		case stop:
 			return stopDemo(cmd.Context(), dir)
 		case keep && !detached:

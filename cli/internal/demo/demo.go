@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -67,6 +66,7 @@ func Run(ctx context.Context, o Options, scr *screen.Screen) (err error) {
 		}
 	}()
 
+	asked := ctx
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	go func() {
@@ -76,20 +76,16 @@ func Run(ctx context.Context, o Options, scr *screen.Screen) (err error) {
 		case <-ctx.Done():
 		}
 	}()
-	return explain(ctx, run(ctx, o, s, scr, began), o.DataDir)
-}
-
-// explain replaces "context canceled" by why, and says where to look.
-func explain(ctx context.Context, err error, dataDir string) error {
-	switch cause := context.Cause(ctx); {
+	err = run(ctx, o, s, scr, began)
+	switch {
 	case err == nil:
 		return nil
-	case cause != nil && cause != context.Canceled:
-		err = cause
-	case cause != nil:
+	case asked.Err() != nil:
 		return errors.New("stopped before the end")
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
 	}
-	return fmt.Errorf("%w\nlogs: %s", err, filepath.Join(dataDir, "logs"))
+	return fmt.Errorf("%w\nlogs: %s", err, d.logs())
 }
 
 func run(ctx context.Context, o Options, s *stack, scr *screen.Screen, began time.Time) error {

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/selfheal/selfheal/pkg/heal"
 )
 
 // Children are processes that end no later than this one, however this one
@@ -138,20 +141,29 @@ func (p *child) failure() error {
 	if p.err != nil {
 		how = p.err.Error()
 	}
-	if words := lastLine(p.log); words != "" {
+	if words := lastWords(p.log); words != "" {
 		how += ": " + words
 	}
 	return fmt.Errorf("%s: %s (log: %s)", p.name, how, p.log)
 }
 
-// lastLine is the last line of a file that says something.
-func lastLine(path string) string {
+// lastWords is the last line of a log if it says what went wrong: an error in
+// a log of ours, or anything that is no log line, such as that of a panic.
+func lastWords(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return ""
 	}
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return lines[len(lines)-1]
+	last := lines[len(lines)-1]
+	var record struct{ Level, Msg, Err string }
+	if json.Unmarshal([]byte(last), &record) == nil {
+		if record.Level != "ERROR" {
+			return ""
+		}
+		last = strings.TrimSuffix(record.Msg+": "+record.Err, ": ")
+	}
+	return heal.Clean(last, heal.MaxText)
 }
 
 // Silence points standard output and error nowhere, so that whoever waits for

@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +31,23 @@ func TestAChildHasItsEnvironmentAndItsLog(t *testing.T) {
 	}
 	if got := p.failure().Error(); !strings.HasPrefix(got, "talker: exit status 3: oh dear (log: ") {
 		t.Errorf("it failed with %q", got)
+	}
+}
+
+func TestTheLastWordsAreThoseThatSayWhatWentWrong(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "",
+		`{"level":"INFO","msg":"all is well"}` + "\n": "",
+		`{"level":"INFO","msg":"starting"}` + "\n" + `{"level":"ERROR","msg":"stopped","err":"no bus","exit_code":1}` + "\n": "stopped: no bus",
+		"watcher: not started, because of its settings:\n  mode: unknown\n":                                                  "mode: unknown",
+	} {
+		path := filepath.Join(t.TempDir(), "log")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(lastWords(path)); got != want {
+			t.Errorf("the last words of %q are %q, want %q", text, got, want)
+		}
 	}
 }
 

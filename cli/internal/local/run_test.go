@@ -87,23 +87,23 @@ func (c *console) end() error {
 	return <-c.ended
 }
 
-// ask gets a JSON page, waiting for it to be served.
-func ask(t *testing.T, page string) (status int, answer map[string]any) {
+// ask gets a JSON page, waiting for it to be served and to have the field.
+func ask(t *testing.T, page, field string) (status int, answer map[string]any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		res, err := http.Get(page)
 		if err == nil {
-			defer res.Body.Close()
-			if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-				t.Fatal(err)
+			err = json.NewDecoder(res.Body).Decode(&answer)
+			res.Body.Close()
+			if _, ok := answer[field]; ok {
+				return res.StatusCode, answer
 			}
-			return res.StatusCode, answer
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatal(err)
+			t.Fatalf("%s never had %s: %v, %v", page, field, answer, err)
 		case <-tick.C:
 		}
 	}
@@ -115,7 +115,7 @@ func TestAnUnreachableServerIsSaidAndWaitedFor(t *testing.T) {
 	watcher := c.until(`watcher (http://127\.0\.0\.1:\d+)`)[1]
 	c.until(`API server http://127\.0\.0\.1:1 cannot be used: .*refused; trying again`)
 
-	status, answer := ask(t, watcher+"/ready")
+	status, answer := ask(t, watcher+"/ready", "k8s_connection")
 	if status != http.StatusServiceUnavailable || answer["k8s_connection"] != false {
 		t.Errorf("the watcher's /ready answers %d %v, want 503 and k8s_connection false", status, answer)
 	}

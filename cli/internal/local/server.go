@@ -45,7 +45,8 @@ func watchServer(ctx context.Context, c *rest.Config, scr *screen.Screen, tick *
 			if err != nil {
 				color = screen.Red
 			}
-			scr.Println(paint.As(text, screen.Bold, color))
+			const indent = 2 // of further lines only
+			scr.Println(paint.As(screen.Wrap(text, scr.Width(), indent, -indent), screen.Bold, color))
 		}
 		select {
 		case <-ctx.Done():

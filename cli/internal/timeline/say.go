@@ -80,8 +80,11 @@ func (e decision) say(t *Timeline) []Line {
 		return []Line{l}
 	}
 	why := string(d.Strategy) + " " + d.Reason
-	if t.idle[l.Incident] == why {
-		l.Tone = Quiet // once is news; a lasting failure is judged again and again
+	if t.idle[l.Incident] == why { // once is news; a lasting failure is judged again and again
+		if d.Failure.Occurrence > 1 {
+			return nil // that it lasts is told already
+		}
+		l.Tone = Quiet
 	}
 	t.idle[l.Incident] = why
 	return []Line{l}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -17,17 +18,21 @@ import (
 const (
 	// maxBlind is how long a watch may fail before we say that we see nothing.
 	maxBlind = time.Minute
+	// maxAnswer is how long the API server may take to begin a watch.
+	maxAnswer = 10 * time.Second
 	// remind is how often a lasting failure of a watch is logged again.
 	remind = 5 * time.Minute
 )
 
 // health is what we know about our own sight of one kind. It is told by the
-// requests themselves: client-go retries some errors without telling anybody.
+// requests themselves: client-go tries some of them again, for minutes,
+// without telling anybody.
 type health struct {
 	resource, group string
 	log             *slog.Logger
 
 	mu     sync.Mutex // guards what follows
+	asked  time.Time  // of the watch that is being asked for; zero when none is
 	since  time.Time  // of the first failure after the last success; zero while all is well
 	err    error
 	logged time.Time
@@ -39,15 +44,27 @@ func (h *health) observe(r reach) reach {
 		List: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			list, err := r.List(ctx, o)
 			if err != nil {
-				h.failed(ctx, "list", err)
+				h.failed(ctx, "list", err, time.Now())
 			}
 			return list, err // only a watch shows what happens next
 		},
 		Watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			asked := h.ask()
+			late := time.AfterFunc(maxAnswer, func() {
+				if h.asking(asked) {
+					h.failed(ctx, "watch", errNoAnswer, asked)
+				}
+			})
+			defer late.Stop()
 			w, err := r.Watch(ctx, o)
-			if err != nil {
-				h.failed(ctx, "watch", err)
-			} else {
+			h.answered()
+			switch {
+			case err != nil:
+				h.failed(ctx, "watch", err, asked)
+			case reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()):
+				// What client-go makes of a timeout or a broken connection.
+				h.failed(ctx, "watch", errNoAnswer, asked)
+			default:
 				h.works()
 			}
 			return w, err
@@ -55,13 +72,35 @@ func (h *health) observe(r reach) reach {
 	}
 }
 
-func (h *health) failed(ctx context.Context, verb string, err error) {
+var errNoAnswer = errors.New("the API server does not answer")
+
+func (h *health) ask() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked = time.Now()
+	return h.asked
+}
+
+func (h *health) asking(since time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.asked.Equal(since)
+}
+
+func (h *health) answered() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked = time.Time{}
+}
+
+// failed takes in an error of a request that was begun at since.
+func (h *health) failed(ctx context.Context, verb string, err error, since time.Time) {
 	// An expired resource version is answered by a new list, and a request
 	// that we broke off ourselves says nothing.
 	if ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 		return
 	}
-	if !h.note(time.Now(), fmt.Errorf("%s %s: %w", verb, h.resource, err)) {
+	if !h.note(since, fmt.Errorf("%s %s: %w", verb, h.resource, err)) {
 		return
 	}
 	log := h.log.With("verb", verb, "resource", h.resource, "group", h.group, "err", err)
@@ -73,12 +112,13 @@ func (h *health) failed(ctx context.Context, verb string, err error) {
 }
 
 // note keeps err, and reports whether it is to be logged.
-func (h *health) note(now time.Time, err error) bool {
+func (h *health) note(since time.Time, err error) bool {
+	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.err = err
 	if h.since.IsZero() {
-		h.since = now
+		h.since = since
 	}
 	if !h.logged.IsZero() && now.Sub(h.logged) < remind {
 		return false

@@ -17,12 +17,20 @@ import (
 )
 
 // scripted is a reach whose requests end as the test says.
-type scripted struct{ list, watch error }
+type scripted struct {
+	list, watch error
+	silent      bool // the watch ends as client-go lets it end after a timeout
+}
 
 func (s *scripted) reach() reach {
 	return reach{
 		List:  func(context.Context, metav1.ListOptions) (runtime.Object, error) { return nil, s.list },
-		Watch: func(context.Context, metav1.ListOptions) (watch.Interface, error) { return nil, s.watch },
+		Watch: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
+			if s.silent {
+				return watch.NewEmptyWatch(), nil
+			}
+			return watch.NewFake(), s.watch
+		},
 	}
 }
 
@@ -64,6 +72,14 @@ func TestShortSilenceOfTheAPIServerIsNoBlindnessALongOneIs(t *testing.T) {
 			t.Errorf("the end is not logged:\n%s", log.String())
 		}
 	})
+}
+
+func TestWatchThatIsEmptyBecauseNobodyAnsweredIsAFailure(t *testing.T) {
+	h := &health{resource: "pods", log: slog.New(slog.DiscardHandler)}
+	_, _ = h.observe((&scripted{silent: true}).reach()).Watch(t.Context(), metav1.ListOptions{})
+	if !h.troubled() {
+		t.Error("an API server that does not answer is taken for one that does")
+	}
 }
 
 func TestErrorsThatBelongToTheNormalCourseAreNone(t *testing.T) {

@@ -34,7 +34,8 @@ func (w *Watcher) remember(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil && !bus.IsPermanent(err):
-			if w.forgetful.CompareAndSwap(false, true) {
+			// Just after the start the bucket may have to be made yet.
+			if retry >= retryLimit/2 && w.forgetful.CompareAndSwap(false, true) {
 				w.log.Warn("stored episodes cannot be read; trying again", "err", err)
 			}
 			timer.Reset(retry)
