@@ -20,10 +20,10 @@ KUBE_LDFLAGS := -s -w $(foreach p,$(KUBE_PKGS),-X $(p).gitVersion=v$(KUBE_VERSIO
 GOLANGCI := .cache/bin/golangci-lint-v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build $(BINARIES) cluster demo demo-down test unit e2e bench generate lint vet standalone fmt clean
+.PHONY: help build $(BINARIES) cluster demo demo-down test e2e bench lint vet standalone fmt clean
 
 help: ## list the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: $(BINARIES) ## build watcher, analyzer, actuator, notifier and selfheal into bin/
 
@@ -54,6 +54,13 @@ test: build bin/devcluster ## run every test, with -race, on a real NATS server 
 	@go test -race -timeout 20m work
 	@$(say) "go test in dev/cluster"
 	@cd dev/cluster && GOWORK=off CGO_ENABLED=0 go test ./...
+
+e2e: build bin/devcluster ## break a real control plane and judge the healing by its audit log (FAILURES=200 SEED=1 for a longer run)
+	@go test -count=1 -v -timeout 30m ./test/e2e
+
+bench: build bin/devcluster ## measure against references in the same run; the figures of docs/benchmarks.md
+	@go test -run '^$$' -bench TimeToHeal -benchtime 50x -timeout 30m ./test/bench
+	@go test -run '^$$' -bench . -benchtime 2s ./pkg/bus ./services/analyzer/...
 
 lint: vet standalone $(GOLANGCI) ## go vet, golangci-lint, gofmt, and each service built alone
 	@$(say) "gofmt"

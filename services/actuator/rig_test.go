@@ -135,19 +135,19 @@ func quick() actuator.Config {
 	}
 }
 
-// start runs an actuator until the test ends, or stop is called.
-func (r *rig) start(cfg actuator.Config) (stop func()) {
-	return r.startOn(cfg, r.cluster)
-}
-
-func (r *rig) startOn(cfg actuator.Config, c *kubetest.Cluster) (stop func()) {
+// start runs an actuator until the test ends, or stop is called. Its client may
+// be changed first.
+func (r *rig) start(cfg actuator.Config, change ...func(*rest.Config)) (stop func()) {
 	r.t.Helper()
-	config, err := c.RESTConfig()
+	config, err := r.cluster.RESTConfig()
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	config.UserAgent = r.agent
 	config.Impersonate = rest.ImpersonationConfig{UserName: user}
+	for _, c := range change {
+		c(config)
+	}
 	client, err := kube.Client(config)
 	if err != nil {
 		r.t.Fatal(err)

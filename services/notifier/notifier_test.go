@@ -418,12 +418,12 @@ func TestWrongSettingsEndTheStart(t *testing.T) {
 func TestTheOperatorIsAdvisedOnce(t *testing.T) {
 	slack := newDouble(t, nil)
 	r := start(t, func(c *Config) {
-		c.Settings.SlackWebhookURL, c.Settings.PagerDutyEnabled = config.Secret(slack.url), true
+		c.Settings.SlackWebhookURL, c.Settings.SlackBotToken = config.Secret(slack.url), "xoxb-1"
 	})
 	r.publish(t, sample.At(heal.High, "1"), sample.At(heal.Low, "2"))
 	slack.next(t)
 	slack.next(t)
-	for _, line := range []string{"set slack_incident_webhook_url for #incidents", `"setting":"pagerduty_enabled"`} {
+	for _, line := range []string{"set slack_incident_webhook_url for #incidents", `"setting":"slack_bot_token"`} {
 		if n := strings.Count(r.log.String(), line); n != 1 {
 			t.Errorf("logged %d times: %s", n, line)
 		}

@@ -92,8 +92,8 @@ func (p *Pipeline) Run(t testing.TB, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()                                       // the child has its own
-	cmd := exec.Command(filepath.Join(p.root, "bin", name)) //nolint:noctx // its life is Kill's
+	defer log.Close() // the child has its own
+	cmd := exec.Command(filepath.Join(p.root, "bin", name))
 	cmd.Env = append(p.env, "SELFHEAL_HTTP_ADDR="+s.addr)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := startChild(cmd); err != nil {

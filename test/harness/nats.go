@@ -45,7 +45,7 @@ func StartNATS(t testing.TB) *NATS {
 // Start starts the process again after Kill, on the same port and store.
 func (n *NATS) Start(t testing.TB) {
 	t.Helper()
-	n.cmd = exec.Command(os.Args[0]) //nolint:noctx // its life is Kill's
+	n.cmd = exec.Command(os.Args[0])
 	n.cmd.Env = append(os.Environ(), envStore+"="+n.store, envPort+"="+strconv.Itoa(n.port))
 	n.cmd.Stdout, n.cmd.Stderr = t.Output(), t.Output()
 	if err := startChild(n.cmd); err != nil {
@@ -94,7 +94,7 @@ func serveNATS() int {
 }
 
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // answers at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}

@@ -95,7 +95,8 @@ func keepDemo(ctx context.Context) error {
 		return err
 	}
 	defer r.Close()
-	cmd := exec.Command(self, append(os.Args[1:], "--detached")...)
+	// Not killed with ctx: it is asked to end, below, and needs time for it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, append(os.Args[1:], "--detached")...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -111,9 +111,10 @@ func run(ctx context.Context, o Options, s *stack, scr *screen.Screen, began tim
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	scr.Println("\n" + heading(scr, "How it went, from the moment of each break") + "\n")
+	scr.Println("\n" + heading(scr, "How it went, each time counted from the break") + "\n")
 	scr.Println(table(scr.Paint(), all))
 	scr.Println(st.summary(scr, time.Since(began)))
+	scr.Println("\n" + conclusion(scr.Paint(), all) + "\n")
 	ok := allRight(all)
 	if o.Keep {
 		scr.Println(lookAround(scr.Paint(), st, o))
@@ -145,7 +146,7 @@ func start(ctx context.Context, s *stack, scr *screen.Screen) error {
 			func() string { return fmt.Sprintf("Kubernetes %s, %d simulated nodes", version, nodes) }},
 		{"NATS", func() error { return s.startNATS(ctx) },
 			func() string { return "NATS with JetStream on disk, " + s.nats.URL() }},
-		{"someone to be told", func() (err error) { s.receiver, err = startReceiver(); return err },
+		{"someone to be told", func() (err error) { s.receiver, err = startReceiver(ctx); return err },
 			func() string { return "stand-ins for Slack and a webhook, " + s.receiver.url }},
 		{"the four services", func() error { return s.startServices(ctx) },
 			func() string { return strings.Join(serviceNames, ", ") }},

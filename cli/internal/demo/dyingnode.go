@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/selfheal/selfheal/pkg/heal"
 )
@@ -24,11 +26,10 @@ var dyingNode = scenario{
 	within: 150 * time.Second,
 	about:  func(f heal.Failure) bool { return f.Target.Kind == "Node" },
 	play: func(ctx context.Context, s *stage, w *watch) error {
-		pods, err := podsOf(ctx, s.kube, "checkout")
+		name, err := busiestNode(ctx, s.kube)
 		if err != nil {
 			return err
 		}
-		name := pods[0].Spec.NodeName
 		patch, err := annotation(simHeartbeat, "stopped")
 		if err != nil {
 			return err
@@ -50,6 +51,27 @@ var dyingNode = scenario{
 		}
 		return waitWhole(ctx, s.kube, "checkout", "catalog", "cart")
 	},
+}
+
+// busiestNode is the node that runs most of the shop.
+func busiestNode(ctx context.Context, k kubernetes.Interface) (string, error) {
+	pods, err := k.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", fmt.Errorf("list pods: %w", err)
+	}
+	busiest, running := "", map[string]int{}
+	for _, p := range pods.Items {
+		if p.DeletionTimestamp != nil || p.Spec.NodeName == "" {
+			continue
+		}
+		if running[p.Spec.NodeName]++; running[p.Spec.NodeName] > running[busiest] {
+			busiest = p.Spec.NodeName
+		}
+	}
+	if busiest == "" {
+		return "", errors.New("the shop runs on no node")
+	}
+	return busiest, nil
 }
 
 // waitOutOfService waits until nothing is placed on the node any more and

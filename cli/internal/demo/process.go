@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,7 +73,8 @@ func (c *children) start(name, path string, args, env []string, line func(string
 	if err != nil {
 		return nil, err
 	}
-	p := &child{name: name, log: log.Name(), cmd: exec.Command(path, args...), exit: make(chan struct{})}
+	// No context kills it: children are stopped in order, and given time.
+	p := &child{name: name, log: log.Name(), cmd: exec.CommandContext(context.Background(), path, args...), exit: make(chan struct{})}
 	p.cmd.Env = env
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = childAttributes()

@@ -31,8 +31,8 @@ type tally struct {
 }
 
 // startReceiver listens on a free port of the loopback interface.
-func startReceiver() (*receiver, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func startReceiver(ctx context.Context) (*receiver, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func TestTheReceiverCountsAndShows(t *testing.T) {
-	r, err := startReceiver()
+	r, err := startReceiver(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

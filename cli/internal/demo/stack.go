@@ -196,7 +196,7 @@ func (s *stack) startNATS(ctx context.Context) (err error) {
 // startServices starts the four binaries and waits until each says that it is
 // ready.
 func (s *stack) startServices(ctx context.Context) error {
-	addresses, err := freeAddresses(len(serviceNames))
+	addresses, err := freeAddresses(ctx, len(serviceNames))
 	if err != nil {
 		return err
 	}
@@ -236,16 +236,10 @@ func (s *stack) startServices(ctx context.Context) error {
 
 // ready waits until the page answers 200.
 func ready(ctx context.Context, c *child, page string) error {
-	why := "no answer"
 	for {
-		res, err := http.Get(page)
-		if err == nil {
-			body, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
-			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return nil
-			}
-			why = strings.TrimSpace(string(body))
+		why := notReady(ctx, page)
+		if why == "" {
+			return nil
 		}
 		select {
 		case <-c.exit:
@@ -257,11 +251,34 @@ func ready(ctx context.Context, c *child, page string) error {
 	}
 }
 
+// notReady is what the page says is missing, or nothing.
+func notReady(ctx context.Context, page string) string {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
+	if err != nil {
+		return err.Error()
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err.Error()
+	}
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusOK {
+		return ""
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, 4096))
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(body))
+}
+
 // freeAddresses are addresses that nobody listened on a moment ago.
-func freeAddresses(n int) ([]string, error) {
+func freeAddresses(ctx context.Context, n int) ([]string, error) {
 	var addresses []string
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}

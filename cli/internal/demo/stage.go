@@ -42,10 +42,10 @@ func (s *stage) follow(ctx context.Context, since time.Time, messages chan<- bus
 			return ctx.Err()
 		}
 	})
-	if ctx.Err() != nil {
-		return nil
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("follow the bus: %w", err)
 	}
-	return fmt.Errorf("follow the bus: %w", err)
+	return nil
 }
 
 func (s *stage) observe(raw bus.Raw) {

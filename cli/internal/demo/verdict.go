@@ -76,7 +76,7 @@ func (p played) verified() time.Time {
 	return p.o.Healed
 }
 
-var columns = []string{"scenario", "seen after", "decided after", "acted after", "verified after", "changes made"}
+var columns = []string{"scenario", "seen", "decided", "acted", "verified", "changes made"}
 
 // table lays the scenarios out, each with its outcome below.
 func table(paint screen.Paint, all []played) string {
@@ -125,4 +125,12 @@ func allRight(all []played) bool {
 		}
 	}
 	return len(all) == len(scenarios)
+}
+
+// conclusion is the verdict in one line.
+func conclusion(paint screen.Paint, all []played) string {
+	if allRight(all) {
+		return "  " + paint.As("Everything ended as it should.", screen.Bold, screen.Green)
+	}
+	return "  " + paint.As("Not everything ended as it should.", screen.Bold, screen.Red)
 }

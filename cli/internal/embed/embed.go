@@ -53,7 +53,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := portFree(o.Port); err != nil {
+	if err := portFree(ctx, o.Port); err != nil {
 		return nil, err
 	}
 	mine, err := lock.Acquire(o.Dir)
@@ -70,11 +70,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 
 // portFree gives a wish for a port that is taken a clear answer; the server
 // would only log it.
-func portFree(port int) error {
+func portFree(ctx context.Context, port int) error {
 	if port == 0 {
 		return nil
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		return fmt.Errorf("embedded NATS: port %d: %w; 0 takes a free one", port, err)
 	}

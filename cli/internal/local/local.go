@@ -67,7 +67,7 @@ func Run(ctx context.Context, o Options, scr *screen.Screen) error {
 	defer nats.Stop()
 	o.Settings.NATSURL, o.Settings.NATSCreds, o.Settings.NATSNKey = nats.URL(), "", ""
 
-	addresses, moved, err := listenAddresses(o.HTTPPort, len(services()))
+	addresses, moved, err := listenAddresses(ctx, o.HTTPPort, len(services()))
 	if err != nil {
 		return err
 	}
@@ -98,8 +98,10 @@ func show(ctx context.Context, b *bus.Bus, at where, scr *screen.Screen, log *sl
 	var g errgroup.Group
 	messages := make(chan bus.Raw)
 	began := time.Now()
+	live := timeline.NewLive(scr, time.Time{})
+	scr.Println(live.Header())
 	g.Go(func() error {
-		timeline.NewLive(scr, time.Time{}).Run(ctx, messages)
+		live.Run(ctx, messages)
 		return nil
 	})
 	g.Go(func() error {

@@ -77,7 +77,7 @@ func TestTakenPortsAreReplacedByFreeOnes(t *testing.T) {
 	defer taken.Close()
 	port := taken.Addr().(*net.TCPAddr).Port
 
-	addresses, moved, err := listenAddresses(port, 1)
+	addresses, moved, err := listenAddresses(t.Context(), port, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestTakenPortsAreReplacedByFreeOnes(t *testing.T) {
 		t.Errorf("got %v, moved %v; want another port than %d, and to be told so", addresses, moved, port)
 	}
 
-	addresses, moved, err = listenAddresses(0, 4)
+	addresses, moved, err = listenAddresses(t.Context(), 0, 4)
 	if err != nil {
 		t.Fatal(err)
 	}

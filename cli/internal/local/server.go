@@ -73,7 +73,7 @@ func serverState(host string, v *version.Info, err error) (state, text string) {
 // listenAddresses returns n free addresses on the loopback interface from port
 // first on, and which of the wanted ports were taken. A port may still be
 // taken by somebody else before the service listens, which then says so.
-func listenAddresses(first, n int) (addresses []string, moved []int, err error) {
+func listenAddresses(ctx context.Context, first, n int) (addresses []string, moved []int, err error) {
 	var held []net.Listener // so that no address is found twice
 	defer func() {
 		for _, l := range held {
@@ -85,10 +85,10 @@ func listenAddresses(first, n int) (addresses []string, moved []int, err error) 
 		if first != 0 {
 			port += i
 		}
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil && port != 0 {
 			moved = append(moved, port)
-			l, err = net.Listen("tcp", "127.0.0.1:0")
+			l, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("HTTP: no free port: %w", err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -48,6 +49,9 @@ func (j *judge) Recheck(ctx context.Context, within time.Duration) error {
 		return nil
 	}
 	facts, err := j.reader.Facts(ctx, j.decision, j.decision.Target)
+	if apierrors.IsForbidden(err) {
+		return guard.Refuse("api_server", guard.Veto("Forbidden", "the API server does not let us look: %s", heal.Clean(err.Error(), heal.MaxText)))
+	}
 	if err != nil {
 		return err
 	}

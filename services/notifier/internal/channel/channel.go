@@ -9,7 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/config"
@@ -38,6 +40,8 @@ type kind struct {
 // kinds is every channel, in the order in which they are started.
 var kinds = []kind{
 	{"slack", openSlack},
+	{"pagerduty", openPagerDuty},
+	{"email", openEmail},
 	{"webhook", openWebhook},
 }
 
@@ -82,9 +86,7 @@ func Open(s config.Settings, timeout time.Duration) ([]*Line, error) {
 func Unserved(s config.Settings) []string {
 	var names []string
 	for name, set := range map[string]bool{
-		"slack_bot_token":   s.SlackBotToken != "",
-		"email_smtp_server": s.EmailSMTPServer != "",
-		"pagerduty_enabled": s.PagerDutyEnabled,
+		"slack_bot_token": s.SlackBotToken != "",
 	} {
 		if set {
 			names = append(names, name)
@@ -103,6 +105,26 @@ type SendError struct {
 
 // Error implements error.
 func (e *SendError) Error() string { return e.Reason }
+
+// redacted stands where a secret would have.
+const redacted = "***"
+
+// unlink breaks the web addresses in foreign text, for places that make links
+// of all that looks like one: whoever may name a pod could send the person on
+// call anywhere.
+func unlink(text string) string { return strings.ReplaceAll(text, "://", "[:]//") }
+
+// keyForm is what any system takes as a key: PagerDuty's may have 255 characters.
+var keyForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,255}$`)
+
+// incidentKey is the incident's id, or one derived from it when another writer
+// gave it one that not every system would take as it is.
+func incidentKey(incident string) string {
+	if keyForm.MatchString(incident) {
+		return incident
+	}
+	return heal.ID("i", incident)
+}
 
 func permanent(format string, args ...any) *SendError {
 	return &SendError{Reason: fmt.Sprintf(format, args...), Permanent: true}

@@ -33,6 +33,9 @@ func httpSubjects() []subject {
 	return []subject{
 		{"slack", "#monitoring", func(s *config.Settings, url string) { s.SlackWebhookURL = config.Secret(url) }},
 		{"slack", "#incidents", func(s *config.Settings, url string) { s.SlackIncidentWebhookURL = config.Secret(url) }},
+		{"pagerduty", "", func(s *config.Settings, url string) {
+			s.PagerDutyEnabled, s.PagerDutyRoutingKey, s.PagerDutyAPIURL = true, routingKey, url
+		}},
 		{"webhook", "", func(s *config.Settings, url string) { s.WebhookURL = config.Secret(url) }},
 	}
 }
@@ -46,6 +49,9 @@ func settings() config.Settings {
 
 // secret is the part of the URLs that nobody may see, as Slack has it.
 const secret = "T0CANARY/B0CANARY/x7CaNaRyx7CaNaRyx7"
+
+// routingKey is what PagerDuty knows us by: 32 characters that nobody may see.
+const routingKey = "R0CANARYR0CANARYR0CANARYR0CANARY"
 
 // How long a channel waits for the other side: enough on any machine, and no
 // longer than a test of waiting must take.
@@ -130,7 +136,8 @@ func (c subject) answers(t *testing.T) {
 	} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(code)
-			_, _ = io.WriteString(w, "refused: "+r.URL.String()) // as some servers do
+			body, _ := io.ReadAll(r.Body)
+			_, _ = io.WriteString(w, "refused: "+r.URL.String()+" "+string(body)) // as some servers do
 		}))
 		wants(t, c.send(t, c.open(t, srv.URL, ample)), permanent, 0, "127.0.0.1 answered", http.StatusText(code))
 		srv.Close()

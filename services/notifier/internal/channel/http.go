@@ -239,7 +239,7 @@ func secretParts(u *url.URL) []string {
 // scrub removes all of the URL but its host from text.
 func (p *poster) scrub(text string) string {
 	for _, s := range p.secrets {
-		text = strings.ReplaceAll(text, s, "***")
+		text = strings.ReplaceAll(text, s, redacted)
 	}
 	return text
 }

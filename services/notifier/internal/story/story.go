@@ -10,6 +10,7 @@ package story
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -25,6 +26,8 @@ type Story struct {
 	Facts    []Fact // at most 8
 	Chapters []Chapter
 	IDs      []Fact // incident, decision, cluster
+	Cluster  string // empty when the result's origin is unknown
+	Links    []Link // at most 3; to our own pages, never foreign
 }
 
 // A Fact is a value and what it is of. Only the value is foreign.
@@ -36,12 +39,16 @@ type Chapter struct {
 	Lines []string // at least one
 }
 
+// A Link is where to read on.
+type Link struct{ Name, URL string }
+
 // The bounds of a story.
 const (
 	maxHeadline = 140
 	maxSentence = 512
 	maxLine     = heal.MaxText
 	maxLines    = 10
+	maxURL      = 1024
 )
 
 // Of tells n.
@@ -55,6 +62,8 @@ func Of(n heal.Notification) Story {
 		Ended:    heal.Clean(r.Message, maxSentence),
 		Facts:    facts(r),
 		IDs:      ids(n),
+		Cluster:  cluster(n.Origin),
+		Links:    links(n.Metadata),
 	}
 	add := func(title string, lines []string) {
 		if len(lines) > 0 {
@@ -202,11 +211,56 @@ func undo(u *heal.Undo) []string {
 func ids(n heal.Notification) []Fact {
 	d := n.Result.Decision
 	all := []Fact{{"incident", heal.Clean(d.IncidentID, maxLine)}, {"decision", heal.Clean(d.ID, maxLine)}}
-	if rest, ok := strings.CutPrefix(n.Origin.Source, "/clusters/"); ok {
-		cluster, _, _ := strings.Cut(rest, "/")
-		all = append(all, Fact{"cluster", heal.Clean(cluster, maxLine)})
+	if c := cluster(n.Origin); c != "" {
+		all = append(all, Fact{"cluster", c})
 	}
 	return all
+}
+
+func cluster(o heal.Origin) string {
+	rest, ok := strings.CutPrefix(o.Source, "/clusters/")
+	if !ok {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return heal.Clean(name, maxLine)
+}
+
+// links takes what the notifier itself put into the metadata. Annotations of
+// the cluster's objects are not looked at: whoever may write those could send
+// the person on call anywhere.
+func links(metadata map[string]string) []Link {
+	var all []Link
+	for _, name := range []string{"report", "runbook", "dashboard"} {
+		u, err := url.Parse(metadata[name])
+		if err == nil && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && len(u.String()) <= maxURL {
+			all = append(all, Link{name, u.String()})
+		}
+	}
+	return all
+}
+
+// Map is the story with f applied to all text that may be foreign, for what a
+// channel's markup would act upon.
+func (s Story) Map(f func(string) string) Story {
+	values := func(facts []Fact) []Fact {
+		var all []Fact
+		for _, fact := range facts {
+			all = append(all, Fact{fact.Name, f(fact.Value)})
+		}
+		return all
+	}
+	var chapters []Chapter
+	for _, c := range s.Chapters {
+		lines := make([]string, len(c.Lines))
+		for i, l := range c.Lines {
+			lines[i] = f(l)
+		}
+		chapters = append(chapters, Chapter{c.Title, lines})
+	}
+	s.Headline, s.Happened, s.Ended, s.Cluster = f(s.Headline), f(s.Happened), f(s.Ended), f(s.Cluster)
+	s.Facts, s.IDs, s.Chapters = values(s.Facts), values(s.IDs), chapters
+	return s
 }
 
 // bound cleans the lines and leaves at most maxLines of them: the first, which

@@ -78,6 +78,7 @@ func TestTheStoryAnswersInOrder(t *testing.T) {
 			{"decision", sample.Drained().Decision.ID},
 			{"cluster", "test"},
 		},
+		Cluster: "test",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -96,6 +97,42 @@ func TestAVetoIsPartOfTheReason(t *testing.T) {
 	lines := s.Chapters[0].Lines
 	if got, want := lines[len(lines)-1], "• storm says no: 3 of 10 nodes are unhealthy, more than 20%"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestOnlyOurOwnLinksAreTold(t *testing.T) {
+	for given, want := range map[string][]story.Link{
+		"https://heal.example.com/incidents/i-1?a=b":            {{Name: "report", URL: "https://heal.example.com/incidents/i-1?a=b"}},
+		"http://heal.example.com/":                              nil,
+		"https://user:pass@heal.example.com/":                   nil,
+		"https:///path":                                         nil,
+		"javascript:alert(1)":                                   nil,
+		"https://heal.example.com/\r\nx":                        nil,
+		"https://heal.example.com/" + strings.Repeat("x", 1024): nil,
+		"": nil,
+	} {
+		n := sample.Notification("email", "", sample.Healed())
+		n.Metadata = map[string]string{"report": given, "somewhere": "https://elsewhere.example.com/"}
+		n.Result.Decision.Failure.Metadata = map[string]string{"runbook": "https://evil.example/"}
+		if diff := cmp.Diff(want, story.Of(n).Links); diff != "" {
+			t.Errorf("%.60q (-want +got):\n%s", given, diff)
+		}
+	}
+}
+
+func TestMapReachesAllForeignText(t *testing.T) {
+	s := story.Of(sample.Notification("slack", "#incidents", sample.Drained())).Map(func(string) string { return "x" })
+	want := story.Story{
+		Mark: "🔴", Headline: "x", Happened: "x", Ended: "x", Cluster: "x",
+		Facts: []story.Fact{{"Severity", "x"}, {"Outcome", "x"}, {"Failing", "x"}, {"First seen", "x"}, {"Announced", "x"}, {"Likely cause", "x"}, {"Rule", "x"}},
+		Chapters: []story.Chapter{
+			{"Why we decided so", []string{"x", "x", "x", "x"}}, {"What was done", []string{"x", "x", "x"}},
+			{"Not verified", []string{"x"}}, {"How to undo it", []string{"x", "x"}},
+		},
+		IDs: []story.Fact{{"incident", "x"}, {"decision", "x"}, {"cluster", "x"}},
+	}
+	if diff := cmp.Diff(want, s); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

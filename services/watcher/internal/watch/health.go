@@ -50,11 +50,7 @@ func (h *health) observe(r reach) reach {
 		},
 		Watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			asked := h.ask()
-			late := time.AfterFunc(maxAnswer, func() {
-				if h.asking(asked) {
-					h.failed(ctx, "watch", errNoAnswer, asked)
-				}
-			})
+			late := time.AfterFunc(maxAnswer, func() { h.late(ctx, asked) })
 			defer late.Stop()
 			w, err := r.Watch(ctx, o)
 			h.answered()
@@ -81,12 +77,6 @@ func (h *health) ask() time.Time {
 	return h.asked
 }
 
-func (h *health) asking(since time.Time) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.asked.Equal(since)
-}
-
 func (h *health) answered() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -100,23 +90,32 @@ func (h *health) failed(ctx context.Context, verb string, err error, since time.
 	if ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 		return
 	}
-	if !h.note(since, fmt.Errorf("%s %s: %w", verb, h.resource, err)) {
-		return
-	}
-	log := h.log.With("verb", verb, "resource", h.resource, "group", h.group, "err", err)
-	if apierrors.IsForbidden(err) {
-		log.Error("the API server refuses a watch; the watcher's role lacks a rule; trying again")
-	} else {
-		log.Warn("cannot watch the cluster; trying again")
+	h.mu.Lock()
+	news := h.note(verb, err, since)
+	h.mu.Unlock()
+	if news {
+		h.tell(verb, err)
 	}
 }
 
-// note keeps err, and reports whether it is to be logged.
-func (h *health) note(since time.Time, err error) bool {
-	now := time.Now()
+// late takes in that a watch asked for then has not begun yet, if that is so.
+func (h *health) late(ctx context.Context, asked time.Time) {
+	if ctx.Err() != nil {
+		return
+	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.err = err
+	news := h.asked.Equal(asked) && h.note("watch", errNoAnswer, asked)
+	h.mu.Unlock()
+	if news {
+		h.tell("watch", errNoAnswer)
+	}
+}
+
+// note keeps an error, and reports whether it is to be logged. The caller
+// holds mu.
+func (h *health) note(verb string, err error, since time.Time) bool {
+	now := time.Now()
+	h.err = fmt.Errorf("%s %s: %w", verb, h.resource, err)
 	if h.since.IsZero() {
 		h.since = since
 	}
@@ -125,6 +124,15 @@ func (h *health) note(since time.Time, err error) bool {
 	}
 	h.logged = now
 	return true
+}
+
+func (h *health) tell(verb string, err error) {
+	log := h.log.With("verb", verb, "resource", h.resource, "group", h.group, "err", err)
+	if apierrors.IsForbidden(err) {
+		log.Error("the API server refuses a watch; the watcher's role lacks a rule; trying again")
+	} else {
+		log.Warn("cannot watch the cluster; trying again")
+	}
 }
 
 func (h *health) works() {

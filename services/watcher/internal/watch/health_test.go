@@ -24,7 +24,7 @@ type scripted struct {
 
 func (s *scripted) reach() reach {
 	return reach{
-		List:  func(context.Context, metav1.ListOptions) (runtime.Object, error) { return nil, s.list },
+		List: func(context.Context, metav1.ListOptions) (runtime.Object, error) { return nil, s.list },
 		Watch: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
 			if s.silent {
 				return watch.NewEmptyWatch(), nil
@@ -80,6 +80,31 @@ func TestWatchThatIsEmptyBecauseNobodyAnsweredIsAFailure(t *testing.T) {
 	if !h.troubled() {
 		t.Error("an API server that does not answer is taken for one that does")
 	}
+}
+
+func TestWatchThatNeverBeginsIsNoticedWhileItIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &health{resource: "pods", log: slog.New(slog.DiscardHandler)}
+		answer := make(chan struct{})
+		r := h.observe(reach{Watch: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
+			<-answer
+			return watch.NewFake(), nil
+		}})
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = r.Watch(t.Context(), metav1.ListOptions{})
+		}()
+		time.Sleep(maxBlind + time.Second)
+		if err := h.blind(true, time.Now()); err == nil || !strings.Contains(err.Error(), "does not answer") {
+			t.Errorf("after %s without an answer: %v", maxBlind, err)
+		}
+		close(answer)
+		<-ended
+		if err := h.blind(true, time.Now()); err != nil || h.troubled() {
+			t.Errorf("after the answer: %v", err)
+		}
+	})
 }
 
 func TestErrorsThatBelongToTheNormalCourseAreNone(t *testing.T) {
