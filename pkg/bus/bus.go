@@ -58,7 +58,7 @@ type Bus struct {
 	tracer  trace.Tracer
 	limits  map[string]int // stream to its largest message
 	pace    pace
-	denials denials
+	waits   waits
 
 	keep sync.WaitGroup // what runs until Close
 

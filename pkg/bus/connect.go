@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -43,6 +44,7 @@ func (b *Bus) connection() []nats.Option {
 		nats.ConnectHandler(up),
 		nats.ReconnectHandler(up),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			b.waits.lost(awayError{fmt.Errorf("the connection to NATS at %s was lost: %w", b.url, cmp.Or(err, nats.ErrDisconnected))})
 			if !b.isClosed() {
 				b.log.Warn("nats is away, trying again until it answers", "url", b.url, "err", err)
 			}
@@ -53,7 +55,7 @@ func (b *Bus) connection() []nats.Option {
 			b.dialed = err
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if errors.Is(err, nats.ErrPermissionViolation) && b.denials.tell(b.denied(err)) {
+			if errors.Is(err, nats.ErrPermissionViolation) && b.waits.refused(b.refusal(err)) {
 				return
 			}
 			if b.unreported(err) {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -76,10 +74,11 @@ const (
 	codeStorageExceeded      jetstream.ErrorCode = 10047
 )
 
-// explain turns an error of the client library about a stream or bucket into
-// one that a person can act upon, and tells those that waiting may cure.
+// explain turns an error of the client library about a stream or bucket, met
+// while waiting on ctx, into one that a person can act upon, and marks those
+// that waiting may cure.
 func (b *Bus) explain(ctx context.Context, stream string, err error) error {
-	if cause := context.Cause(ctx); errors.Is(cause, ErrPermission) {
+	if cause := context.Cause(ctx); errors.Is(cause, ErrPermission) || isAway(cause) {
 		return cause
 	}
 	code := codeOf(err)
@@ -109,81 +108,4 @@ func codeOf(err error) jetstream.ErrorCode {
 		return api.APIError().ErrorCode
 	}
 	return 0
-}
-
-// denials hands the server's refusals, which arrive apart from the request
-// that earned them, to whoever waits for that request.
-type denials struct {
-	mu      sync.Mutex
-	waiting map[*denial]struct{}
-}
-
-type denial struct {
-	subject func(string) bool // whether a refusal of this subject is ours
-	cancel  context.CancelCauseFunc
-}
-
-// A refusal is what the server said no to.
-type refusal struct {
-	subject string
-	err     error
-}
-
-// denied parses the server's text, `Permissions Violation for Publish to "x"`
-// or `… for Subscription to "x"`.
-func (b *Bus) denied(err error) refusal {
-	verb := "publish"
-	if strings.Contains(err.Error(), "Subscription to") {
-		verb = "subscription"
-	}
-	_, subject, _ := strings.Cut(err.Error(), `"`)
-	subject, _, _ = strings.Cut(subject, `"`)
-	return refusal{subject, fmt.Errorf("%w for %s to %q by service %q", ErrPermission, verb, subject, b.service)}
-}
-
-// tell ends everybody's wait that r is about, and reports whether there was any.
-func (d *denials) tell(r refusal) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	told := false
-	for w := range d.waiting {
-		// Without its inbox the client hears no answer at all.
-		if w.subject(r.subject) || strings.HasPrefix(r.subject, "_INBOX") {
-			w.cancel(r.err)
-			told = true
-		}
-	}
-	return told
-}
-
-// watch returns a context that ends with ErrPermission as its cause when the
-// server refuses a subject that is ours. The caller must call done.
-func (d *denials) watch(ctx context.Context, subject func(string) bool) (_ context.Context, done func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	w := &denial{subject, cancel}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.waiting == nil {
-		d.waiting = map[*denial]struct{}{}
-	}
-	d.waiting[w] = struct{}{}
-	return ctx, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		delete(d.waiting, w)
-		cancel(nil)
-	}
-}
-
-// exactly, and mentions, are the subjects that a request may be refused for.
-func exactly(subject string) func(string) bool {
-	return func(s string) bool { return s == subject }
-}
-
-// mentions matches the API and acknowledgement subjects about name, which is
-// "<stream>" or "<stream>.<consumer>".
-func mentions(name string) func(string) bool {
-	return func(s string) bool {
-		return strings.HasPrefix(s, "$") && strings.Contains(s+".", "."+name+".")
-	}
 }

@@ -37,6 +37,7 @@ type delivery struct {
 func (l *line) run(ctx context.Context) error {
 	about := "consumer " + l.c.Name + " on " + l.stream
 	defer l.b.problem(about, nil)
+	l.b.metrics.expect(l.stream, l.c.Name)
 	defer l.b.metrics.forget(l.stream, l.c.Name)
 	for {
 		err := l.once(ctx, about)
@@ -58,7 +59,7 @@ func (l *line) run(ctx context.Context) error {
 
 // once works until ctx is done or something about the consumer must be mended.
 func (l *line) once(ctx context.Context, about string) error {
-	ctx, done := l.b.denials.watch(ctx, mentions(l.stream+"."+l.c.Name))
+	ctx, done := l.b.waits.add(ctx, l.subjects(), false)
 	defer done()
 	cons, err := l.place(ctx)
 	if err != nil {
@@ -78,33 +79,38 @@ func (l *line) once(ctx context.Context, about string) error {
 	return l.b.explain(ctx, l.stream, context.Cause(ctx))
 }
 
+// subjects are what a request about the consumer may be refused for.
+func (l *line) subjects() func(string) bool { return mentions(l.stream + "." + l.c.Name) }
+
 // place finds the consumer, creates it, or makes it what it should be.
-func (l *line) place(ctx context.Context) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*l.b.pace.answer)
-	defer cancel()
-	if !l.b.nc.IsConnected() {
-		return nil, l.b.away()
-	}
-	cons, err := l.b.js.Consumer(ctx, l.stream, l.c.Name)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		cons, err = l.b.js.CreateOrUpdateConsumer(ctx, l.stream, l.shape(jetstream.ConsumerConfig{}))
-	}
+func (l *line) place(ctx context.Context) (cons jetstream.Consumer, err error) {
+	err = l.b.request(ctx, 2*l.b.pace.answer, l.stream, l.subjects(), func(ctx context.Context) error {
+		cons, err = l.b.js.Consumer(ctx, l.stream, l.c.Name)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			cons, err = l.b.js.CreateOrUpdateConsumer(ctx, l.stream, l.shape(jetstream.ConsumerConfig{}))
+		}
+		return err
+	})
 	if err != nil {
-		return nil, l.b.explain(ctx, l.stream, err)
+		return nil, err
 	}
 	have := cons.CachedInfo().Config
 	// Two clusters on one account would take turns to change it, and each
 	// would be given, and give up, the other's messages.
-	if root := l.prefix(); !strings.HasPrefix(have.FilterSubject, root) {
-		return nil, fmt.Errorf("filter_subject is %q, want it below %q: it serves another cluster or topic; delete it, or give each cluster a NATS account of its own", have.FilterSubject, root)
+	if prefix := l.prefix(); !strings.HasPrefix(have.FilterSubject, prefix) {
+		return nil, fmt.Errorf("filter_subject is %q, want it below %q: it serves another cluster or topic; delete it, or give each cluster a NATS account of its own", have.FilterSubject, prefix)
 	}
 	want := l.shape(have)
 	diffs := consumerDifferences(have, want)
 	if len(diffs) == 0 {
 		return cons, nil // a service may be allowed to look, but not to create
 	}
-	if cons, err = l.b.js.UpdateConsumer(ctx, l.stream, want); err != nil {
-		return nil, fmt.Errorf("%s; update: %w", strings.Join(diffs, "; "), l.b.explain(ctx, l.stream, err))
+	err = l.b.request(ctx, l.b.pace.answer, l.stream, l.subjects(), func(ctx context.Context) error {
+		cons, err = l.b.js.UpdateConsumer(ctx, l.stream, want)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s; update: %w", strings.Join(diffs, "; "), err)
 	}
 	l.log.Info("consumer updated", "changes", diffs)
 	return cons, nil

@@ -87,6 +87,23 @@ func register[C prometheus.Collector](r prometheus.Registerer, c C, failed *erro
 	return c
 }
 
+// expect makes every series of a consumer exist from the start: a rate needs
+// the zero before the first.
+func (m *metrics) expect(stream, consumer string) {
+	for _, outcome := range []string{outcomeOK, outcomeRetry, outcomeLater, outcomeDead} {
+		m.processed.WithLabelValues(stream, outcome)
+	}
+	for _, h := range []*prometheus.HistogramVec{m.processing, m.lag} {
+		h.WithLabelValues(stream)
+	}
+	for _, g := range []*prometheus.GaugeVec{m.pending, m.ackPending, m.redelivered} {
+		g.WithLabelValues(stream, consumer)
+	}
+	for _, reason := range []string{heal.DeadBadMessage, heal.DeadPoison, heal.DeadRefused} {
+		m.dead.WithLabelValues(consumer, reason)
+	}
+}
+
 // forget drops the figures of a consumer that this process no longer runs.
 func (m *metrics) forget(stream, consumer string) {
 	for _, g := range []*prometheus.GaugeVec{m.pending, m.ackPending, m.redelivered} {

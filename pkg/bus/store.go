@@ -134,17 +134,17 @@ func (s *Store[V]) do(ctx context.Context, verb, key string, call func(context.C
 			return Permanent(fmt.Errorf("%s: not a key; want 1 to 256 letters, digits and _=- in tokens parted by dots", what))
 		}
 	}
-	ctx, done := s.b.denials.watch(ctx, s.mentioned)
-	defer done()
-	if verb != "list" {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.b.pace.answer)
-		defer cancel()
+	limit := s.b.pace.answer
+	if verb == "list" {
+		limit = 0 // as long as its caller likes
 	}
-	kv, err := s.bucket(ctx)
-	if err == nil {
-		err = call(ctx, kv)
-	}
+	err := s.b.request(ctx, limit, "KV_"+s.name, s.mentioned, func(ctx context.Context) error {
+		kv, err := s.bucket(ctx)
+		if err != nil {
+			return err
+		}
+		return call(ctx, kv)
+	})
 	switch {
 	case err == nil:
 		return nil
@@ -156,7 +156,7 @@ func (s *Store[V]) do(ctx context.Context, verb, key string, call func(context.C
 	case errors.Is(err, jetstream.ErrBucketNotFound):
 		return fmt.Errorf("%s: %w", what, awayError{err})
 	}
-	return fmt.Errorf("%s: %w", what, s.b.explain(ctx, "KV_"+s.name, err))
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // mentioned matches the subjects of requests to the bucket.
@@ -171,9 +171,6 @@ func (s *Store[V]) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 	s.mu.Unlock()
 	if kv != nil {
 		return kv, nil
-	}
-	if !s.b.nc.IsConnected() {
-		return nil, s.b.away()
 	}
 	kv, err := s.b.js.KeyValue(ctx, s.name)
 	if err != nil {

@@ -78,30 +78,22 @@ func (b *Bus) tail(ctx context.Context, stream string, since time.Time, raws cha
 }
 
 // read sends the messages behind at, or since if it has read none, and moves
-// at. It returns nil when it should be called again.
+// at, until something breaks off the reading.
 func (b *Bus) read(ctx context.Context, stream string, since time.Time, at *place, raws chan<- Raw) error {
-	if !b.nc.IsConnected() {
-		return b.away()
-	}
-	ctx, done := b.denials.watch(ctx, mentions(stream))
+	ctx, done := b.waits.add(ctx, mentions(stream), true)
 	defer done()
-	it, err := b.iterate(ctx, stream, since, at)
+	var it jetstream.MessagesContext
+	err := b.request(ctx, 2*b.pace.answer, stream, mentions(stream), func(ctx context.Context) (err error) {
+		it, err = b.iterate(ctx, stream, since, at)
+		return err
+	})
 	if err != nil {
-		return b.explain(ctx, stream, err)
+		return err
 	}
 	defer it.Stop()
-	defer context.AfterFunc(ctx, it.Stop)() // Next does not hear ctx while it looks for the server
 	b.problem("tail of "+stream, nil)
-	for {
-		msg, err := b.next(ctx, it)
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			// The client goes on behind the last sequence, and would be silent
-			// for long on a stream that was deleted and made anew.
-			if info, err := b.js.Stream(ctx, stream); err == nil && !info.CachedInfo().Created.Equal(at.created) {
-				return nil
-			}
-			continue
-		}
+	for order := uint64(1); ; order++ {
+		msg, err := it.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			return b.explain(ctx, stream, err)
 		}
@@ -109,27 +101,24 @@ func (b *Bus) read(ctx context.Context, stream string, since time.Time, at *plac
 		if err != nil {
 			return err
 		}
+		if md.Sequence.Consumer != order {
+			return fmt.Errorf("message %d of the reading is missing", order)
+		}
 		r := Raw{Subject: msg.Subject(), Stream: stream, Seq: md.Sequence.Stream, Time: md.Timestamp, Header: msg.Headers(), Data: msg.Data()}
 		select {
 		case raws <- r:
 			at.last = r.Seq
 		case <-ctx.Done():
-			return ctx.Err()
+			return b.explain(ctx, stream, ctx.Err())
 		}
 	}
 }
 
-// next waits for a message, for not too long.
-func (b *Bus) next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.pace.verify)
-	defer cancel()
-	return it.Next(jetstream.NextContext(ctx))
-}
-
-// iterate opens the stream at its place.
+// iterate opens the stream at its place, with a consumer of its own that ends
+// by itself. (The client's ordered consumer would go on behind the last
+// sequence on a stream that was deleted and made anew, and cannot be stopped
+// cleanly while it looks for the server.)
 func (b *Bus) iterate(ctx context.Context, stream string, since time.Time, at *place) (jetstream.MessagesContext, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*b.pace.answer)
-	defer cancel()
 	info, err := b.js.Stream(ctx, stream)
 	if err != nil {
 		return nil, err
@@ -137,9 +126,11 @@ func (b *Bus) iterate(ctx context.Context, stream string, since time.Time, at *p
 	if created := info.CachedInfo().Created; !created.Equal(at.created) {
 		*at = place{created: created}
 	}
-	config := jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{heal.SubjectRoot + "." + heal.Token(b.cluster) + ".>"},
-		DeliverPolicy:  jetstream.DeliverAllPolicy,
+	config := jetstream.ConsumerConfig{
+		FilterSubject:     heal.SubjectRoot + "." + heal.Token(b.cluster) + ".>",
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		InactiveThreshold: time.Minute,
 	}
 	switch {
 	case at.last > 0:
@@ -147,7 +138,7 @@ func (b *Bus) iterate(ctx context.Context, stream string, since time.Time, at *p
 	case !since.IsZero():
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
-	cons, err := b.js.OrderedConsumer(ctx, stream, config)
+	cons, err := b.js.CreateConsumer(ctx, stream, config)
 	if err != nil {
 		return nil, err
 	}

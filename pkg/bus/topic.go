@@ -90,25 +90,18 @@ func (t Topic[T]) publish(ctx context.Context, b *Bus, head heal.Head, subject s
 
 // store publishes m and waits until the stream has it.
 func (b *Bus) store(ctx context.Context, stream string, m *nats.Msg) error {
-	ctx, cancel := context.WithTimeout(ctx, b.pace.answer)
-	defer cancel()
-	ctx, done := b.denials.watch(ctx, exactly(m.Subject))
-	defer done()
-	if !b.nc.IsConnected() {
-		return b.away()
-	}
-	ack, err := b.js.PublishMsg(ctx, m)
-	switch {
-	case err == nil && ack.Stream != stream:
-		return awayError{fmt.Errorf("stored by stream %s, want %s: two streams claim its subject", ack.Stream, stream)}
-	case err == nil:
-		return nil
-	case errors.Is(err, nats.ErrMaxPayload):
-		return Permanent(fmt.Errorf("too large: %d bytes, the server takes %d", size(m), b.nc.MaxPayload()))
-	case codeOf(err) == jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return Permanent(fmt.Errorf("too large: %d bytes, more than stream %s takes: %w", size(m), stream, err))
-	}
-	return b.explain(ctx, stream, err)
+	return b.request(ctx, b.pace.answer, stream, exactly(m.Subject), func(ctx context.Context) error {
+		ack, err := b.js.PublishMsg(ctx, m)
+		switch {
+		case err == nil && ack.Stream != stream:
+			return awayError{fmt.Errorf("stored by stream %s, want %s: two streams claim its subject", ack.Stream, stream)}
+		case errors.Is(err, nats.ErrMaxPayload):
+			return Permanent(fmt.Errorf("too large: %d bytes, the server takes %d", size(m), b.nc.MaxPayload()))
+		case codeOf(err) == jetstream.JSErrCodeStreamMessageExceedsMaximum:
+			return Permanent(fmt.Errorf("too large: %d bytes, more than stream %s takes: %w", size(m), stream, err))
+		}
+		return err
+	})
 }
 
 // size is what the server compares with a stream's largest message: headers,

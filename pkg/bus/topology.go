@@ -292,22 +292,24 @@ func isDrift(err error) bool {
 
 // ensure creates s if it is missing, and compares it otherwise.
 func (b *Bus) ensure(ctx context.Context, s stream) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*b.pace.answer)
-	defer cancel()
-	ctx, done := b.denials.watch(ctx, mentions(s.Name))
-	defer done()
-	have, err := b.js.Stream(ctx, s.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		have, err = b.js.CreateStream(ctx, s.StreamConfig)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			have, err = b.js.Stream(ctx, s.Name) // another service was quicker
+	var have jetstream.StreamConfig
+	err := b.request(ctx, 2*b.pace.answer, s.Name, mentions(s.Name), func(ctx context.Context) error {
+		found, err := b.js.Stream(ctx, s.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			found, err = b.js.CreateStream(ctx, s.StreamConfig)
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+				found, err = b.js.Stream(ctx, s.Name) // another service was quicker
+			}
 		}
-	}
+		if err == nil {
+			have = found.CachedInfo().Config
+		}
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", s.Name, b.explain(ctx, s.Name, err))
+		return fmt.Errorf("stream %s: %w", s.Name, err)
 	}
-	config := have.CachedInfo().Config
-	diffs := differences(config, s.StreamConfig)
+	diffs := differences(have, s.StreamConfig)
 	if len(diffs) == 0 {
 		return nil
 	}
@@ -316,10 +318,14 @@ func (b *Bus) ensure(ctx context.Context, s stream) error {
 		return drift
 	}
 	for _, p := range properties() {
-		p.copy(&config, s.StreamConfig)
+		p.copy(&have, s.StreamConfig)
 	}
-	if _, err := b.js.UpdateStream(ctx, config); err != nil {
-		return driftError{fmt.Errorf("%w; update: %w", drift, b.explain(ctx, s.Name, err))}
+	err = b.request(ctx, b.pace.answer, s.Name, mentions(s.Name), func(ctx context.Context) error {
+		_, err := b.js.UpdateStream(ctx, have)
+		return err
+	})
+	if err != nil {
+		return driftError{fmt.Errorf("%w; update: %w", drift, err)}
 	}
 	b.log.Info("stream updated", "stream", s.Name, "changes", diffs)
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/analyzer/internal/guard"
 )
 
 // metrics are the contract's, as far as the analyzer knows them.
@@ -31,6 +32,16 @@ func newMetrics(to prometheus.Registerer, count countFunc, log *slog.Logger) (me
 		vetoes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: heal.MetricPrefix + "guard_vetoes_total", Help: "Vetoes, by the guard that gave them.",
 		}, []string{"guard"}),
+	}
+	// What is usual exists from the start: a rate needs the zero before the first.
+	for _, t := range heal.FailureTypes {
+		for _, severity := range heal.Severities {
+			m.failures.WithLabelValues(string(t), string(severity))
+		}
+		m.decisions.WithLabelValues(string(t), string(heal.Monitor), string(t.BaseSeverity()), heal.ReasonRecoveryUnderWay)
+	}
+	for _, name := range guard.Names() {
+		m.vetoes.WithLabelValues(name)
 	}
 	if to == nil {
 		return m, nil
@@ -93,7 +104,7 @@ func (a *active) Collect(to chan<- prometheus.Metric) {
 	}
 	last := a.last
 	a.mu.Unlock()
-	for t, n := range last {
-		to <- prometheus.MustNewConstMetric(a.desc(), prometheus.GaugeValue, float64(n), string(t))
+	for _, t := range heal.FailureTypes {
+		to <- prometheus.MustNewConstMetric(a.desc(), prometheus.GaugeValue, float64(last[t]), string(t))
 	}
 }

@@ -44,6 +44,15 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 	return m, nil
 }
 
+// expect makes every series of a channel exist from the start: a rate needs
+// the zero before the first.
+func (m metrics) expect(channel string) {
+	for _, outcome := range []string{outcomeSent, outcomeRetried, outcomeFailed, outcomeSuppressed} {
+		m.notifications.WithLabelValues(channel, outcome)
+	}
+	m.latency.WithLabelValues(channel)
+}
+
 func (m metrics) count(channel, outcome string) {
 	m.notifications.WithLabelValues(channel, outcome).Inc()
 }

@@ -101,6 +101,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, line := range lines {
 		d.listeners = append(d.listeners, line.Listeners...)
+		m.expect(line.Name)
 		c := &courier{line: line, enabled: cfg.Settings.NotificationEnabled, giveUp: cfg.GiveUp, log: log.With("channel", line.Name), metrics: m}
 		g.Go(func() error {
 			return bus.Notifications.Consume(ctx, deps.Bus, bus.Consumer{

@@ -72,7 +72,7 @@ type Actuator struct {
 
 // New returns an actuator that stops waiting for anything when stopping is done.
 func New(stopping context.Context, cfg Config, deps Deps) (*Actuator, error) {
-	m, err := newMetrics(deps.Metrics)
+	m, err := newMetrics(deps.Metrics, action.Default, guard.Decided)
 	if err != nil {
 		return nil, err
 	}

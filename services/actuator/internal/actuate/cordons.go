@@ -125,7 +125,7 @@ func (c *Cordons) lookAfter(ctx context.Context, ready map[string]time.Time) err
 	}
 	for _, name := range slices.Sorted(maps.Keys(list)) {
 		if err := c.lookAt(ctx, name, list[name], ready); err != nil {
-			return fmt.Errorf("Node/%s: %w", name, err)
+			return fmt.Errorf("node %s: %w", name, err)
 		}
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/actuator/internal/action"
+	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 )
 
 // metrics are what the actuator counts.
@@ -21,7 +23,9 @@ type metrics struct {
 	failed     atomic.Int64
 }
 
-func newMetrics(r prometheus.Registerer) (*metrics, error) {
+// newMetrics registers with r; nil keeps none. What may be counted of actions
+// and guards is there from the start: a rate needs the zero before the first.
+func newMetrics(r prometheus.Registerer, actions map[action.Key]action.Action, guards []guard.Guard) (*metrics, error) {
 	// From an eviction that is verified at once to a node that takes an hour.
 	buckets := []float64{0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 1200, 3600}
 	m := &metrics{
@@ -40,6 +44,17 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		vetoes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: heal.MetricPrefix + "guard_vetoes_total", Help: "Decisions that a guard refused.",
 		}, []string{"guard"}),
+	}
+	for k := range actions {
+		m.attempted.WithLabelValues(string(k.Type), string(k.Strategy))
+		for _, o := range heal.Outcomes {
+			m.ended.WithLabelValues(string(k.Type), string(k.Strategy), string(o))
+		}
+		m.duration.WithLabelValues(string(k.Type))
+		m.endToEnd.WithLabelValues(string(k.Type))
+	}
+	for _, g := range guards {
+		m.vetoes.WithLabelValues(g.Name)
 	}
 	if r == nil {
 		return m, nil

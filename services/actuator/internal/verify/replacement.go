@@ -114,11 +114,10 @@ func (r Replacement) missing(old *corev1.Pod) Sight {
 		const patience = 2 * time.Minute // beyond the grace period, which DeletionTimestamp includes
 		if over := r.Now.Sub(old.DeletionTimestamp.Time); over > patience {
 			s.State, s.Reason = Bad, "StuckTerminating"
-			s.Message = fmt.Sprintf("%s should have been gone %s ago", r.Before.Pod.Name, over.Round(time.Second))
-			if len(old.Finalizers) > 0 {
-				s.Message += fmt.Sprintf(", but whoever set the finalizers %s has not released it",
-					heal.Clean(strings.Join(old.Finalizers, ", "), 128))
-			}
+			s.Message = fmt.Sprintf("%s should have been gone %s ago, and nothing replaces it before", r.Before.Pod.Name, over.Round(time.Second))
+		}
+		if len(old.Finalizers) > 0 {
+			s.Message += fmt.Sprintf("; it is held by the finalizers %s", heal.Clean(strings.Join(old.Finalizers, ", "), 128))
 		}
 	}
 	s.Checks = []heal.Check{{Name: "replacement_ready", Observed: s.Message}}

@@ -61,3 +61,12 @@ func Judge(in Input) []heal.Verdict {
 func allow(detail string) heal.Verdict { return heal.Verdict{Allowed: true, Detail: detail} }
 
 func veto(reason, detail string) heal.Verdict { return heal.Verdict{Reason: reason, Detail: detail} }
+
+// Names are the names of all guards, in order.
+func Names() []string {
+	names := make([]string, len(guards))
+	for i, g := range guards {
+		names[i] = g.name
+	}
+	return names
+}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,9 +19,10 @@ import (
 	"github.com/selfheal/selfheal/services/notifier/internal/sample"
 )
 
-// The conformance kit: what every channel that speaks HTTP does with whatever
-// the other side does. A channel joins it by one row of http; a channel of
-// kinds that is in no row fails TestEveryChannelPassesTheKit.
+// The conformance kit: what every channel does with whatever the other side
+// does. A channel that speaks HTTP joins it by one row of httpSubjects; e-mail
+// has the same questions asked in SMTP (email_test.go). A channel of kinds that
+// is in no row fails TestEveryChannelPassesTheKit.
 
 // A subject is a channel under test.
 type subject struct {
@@ -99,12 +101,17 @@ func wants(t *testing.T, err error, permanent bool, after time.Duration, says ..
 	if send.Permanent != permanent || send.After != after {
 		t.Errorf("permanent %t, after %s; want %t, %s: %v", send.Permanent, send.After, permanent, after, err)
 	}
-	for _, text := range append(says, "_url: ") {
+	if !namesSetting.MatchString(err.Error()) {
+		t.Errorf("error %q does not name the setting", err)
+	}
+	for _, text := range says {
 		if !strings.Contains(err.Error(), text) {
 			t.Errorf("error %q does not say %q", err, text)
 		}
 	}
 }
+
+var namesSetting = regexp.MustCompile(`^[a-z]+(_[a-z]+)+: `)
 
 func TestEveryChannelPassesTheKit(t *testing.T) {
 	tested := map[string]bool{}
@@ -121,6 +128,10 @@ func TestEveryChannelPassesTheKit(t *testing.T) {
 			t.Run("no HTTP", c.noHTTP)
 			t.Run("cancelled", c.cancelled)
 		})
+	}
+	tested["email"] = true
+	for name, f := range smtpKit {
+		t.Run("email/"+name, f)
 	}
 	for _, k := range kinds {
 		if !tested[k.name] {

@@ -141,16 +141,19 @@ func (m *mailer) Send(ctx context.Context, n heal.Notification) error {
 
 // hand gives msg to the server.
 func (m *mailer) hand(ctx context.Context, msg *gomail.Msg) error {
-	var conn net.Conn
-	defer func() {
-		if conn != nil {
-			_ = conn.Close() // the library leaves it open when it fails before the message
-		}
-	}()
+	release := func() {}
+	defer func() { release() }()
 	dial := func(dialCtx context.Context, network, addr string) (net.Conn, error) {
-		var err error
-		if conn, err = m.dialer.DialContext(dialCtx, network, addr); err != nil || !m.implicit {
-			return conn, err
+		conn, err := m.dialer.DialContext(dialCtx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		// The library starts a deadline anew with each of its steps, and leaves
+		// the connection open when one of the first fails.
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		release = func() { stop(); _ = conn.Close() }
+		if !m.implicit {
+			return conn, nil
 		}
 		secured := tls.Client(conn, m.tls())
 		return secured, secured.HandshakeContext(dialCtx)
@@ -163,9 +166,6 @@ func (m *mailer) hand(ctx context.Context, msg *gomail.Msg) error {
 	if err != nil {
 		return err
 	}
-	// The library has a deadline for each of its steps; this is for all of them.
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
 	if err := client.SendWithSMTPClient(session, msg); err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (m *mailer) options(dial gomail.DialContextFunc) []gomail.Option {
 	}
 	all := []gomail.Option{
 		gomail.WithPort(m.port), gomail.WithTimeout(m.timeout), gomail.WithDialContextFunc(dial),
-		gomail.WithTLSPolicy(policy), gomail.WithTLSConfig(m.tls()), gomail.WithoutNoop(),
+		gomail.WithTLSPolicy(policy), gomail.WithTLSConfig(m.tls()), gomail.WithoutNoop(), gomail.WithoutRset(),
 	}
 	if m.implicit {
 		all = append(all, gomail.WithSSL())

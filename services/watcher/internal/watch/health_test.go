@@ -114,7 +114,7 @@ func TestErrorsThatBelongToTheNormalCourseAreNone(t *testing.T) {
 
 	server.list = apierrors.NewResourceExpired("too old")
 	_, _ = r.List(t.Context(), metav1.ListOptions{})
-	server.watch = apierrors.NewGone("too old")
+	server.watch = &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonGone}}
 	_, _ = r.Watch(t.Context(), metav1.ListOptions{})
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
