@@ -305,9 +305,14 @@ func TestADeniedSubjectIsNamed(t *testing.T) {
 				{Username: "admin", Password: "x"}, {Username: "watcher", Password: "x", Permissions: &tt.permissions},
 			}})
 			if tt.name != "provision" {
-				admin := s.Bus(t, "watcher")
-				if err := bus.Failures.Publish(t.Context(), admin, failure("first")); err != nil {
+				admin := s.Connect(t, bus.Options{Service: "watcher"})
+				if err := admin.Provision(timeout(t)); err != nil {
 					t.Fatal(err)
+				}
+				for _, name := range []string{"first", "second"} {
+					if err := bus.Failures.Publish(t.Context(), admin, failure(name)); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
 			b := s.Connect(t, bus.Options{Service: "watcher", NATS: []nats.Option{nats.UserInfo("watcher", "x")}})
@@ -315,6 +320,9 @@ func TestADeniedSubjectIsNamed(t *testing.T) {
 			err := tt.call(timeout(t), b)
 			if !errors.Is(err, bus.ErrPermission) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got  %v\nwant %s in it", err, tt.want)
+			}
+			if again := tt.call(timeout(t), b); !errors.Is(again, bus.ErrPermission) {
+				t.Errorf("again: got %v, want %v", again, bus.ErrPermission)
 			}
 			if took := time.Since(begin); took > 4*time.Second {
 				t.Errorf("took %v: the server's refusal was not heard", took)

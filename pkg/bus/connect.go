@@ -18,6 +18,7 @@ import (
 // connection is how the bus connects, and what it does when that changes.
 func (b *Bus) connection() []nats.Option {
 	up := func(nc *nats.Conn) {
+		b.waits.connected()
 		b.log.Info("connected to nats", "url", nc.ConnectedUrlRedacted(), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
 		b.mu.Lock()
 		defer b.mu.Unlock()

@@ -58,6 +58,7 @@ func (t Topic[T]) Consume(ctx context.Context, b *Bus, c Consumer, handle func(c
 		b: b, c: c, stream: t.Stream, root: t.Root,
 		log:   b.log.With("consumer", c.Name, "stream", t.Stream),
 		tally: newTally(4 * maxAckPending),
+		lag:   b.metrics.lag.WithLabelValues(t.Stream), processing: b.metrics.processing.WithLabelValues(t.Stream),
 		handle: func(ctx context.Context, d delivery) error {
 			event, err := open[T](d, b.cluster, b.limits[t.Stream])
 			if err != nil {

@@ -78,13 +78,14 @@ const (
 // while waiting on ctx, into one that a person can act upon, and marks those
 // that waiting may cure.
 func (b *Bus) explain(ctx context.Context, stream string, err error) error {
+	if err == nil {
+		return nil
+	}
 	if cause := context.Cause(ctx); errors.Is(cause, ErrPermission) || isAway(cause) {
 		return cause
 	}
 	code := codeOf(err)
 	switch {
-	case err == nil:
-		return nil
 	case !b.nc.IsConnected(), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed):
 		return b.away()
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders), code == jetstream.JSErrCodeStreamNotFound:

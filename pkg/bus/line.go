@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/selfheal/selfheal/pkg/heal"
 )
@@ -25,6 +26,8 @@ type line struct {
 	log    *slog.Logger
 	tally  *tally
 	handle func(context.Context, delivery) error
+
+	lag, processing prometheus.Observer // of the stream
 }
 
 // A delivery is one message, as it was given to us this time.

@@ -28,8 +28,9 @@ func (p panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 // deliver handles one delivery and settles it.
 func (l *line) deliver(ctx context.Context, msg *nats.Msg) {
 	md, err := msg.Metadata()
-	if err != nil {
-		l.log.Error("message without metadata", "subject", msg.Subject, "err", err)
+	if err != nil || md.Stream != l.stream || md.Consumer != l.c.Name {
+		// Somebody other than the stream wrote to our inbox.
+		l.log.Error("message of no consumer of ours ignored", "subject", msg.Subject, "reply", msg.Reply, "err", err)
 		return
 	}
 	d := delivery{msg, md}
@@ -40,11 +41,11 @@ func (l *line) deliver(ctx context.Context, msg *nats.Msg) {
 		return
 	}
 	if md.NumDelivered == 1 {
-		l.b.metrics.lag.WithLabelValues(l.stream).Observe(max(0, time.Since(md.Timestamp)).Seconds())
+		l.lag.Observe(max(0, time.Since(md.Timestamp)).Seconds())
 	}
 	begin := time.Now()
 	err = l.attempt(ctx, d)
-	l.b.metrics.processing.WithLabelValues(l.stream).Observe(time.Since(begin).Seconds())
+	l.processing.Observe(time.Since(begin).Seconds())
 	l.settle(ctx, d, judge(err, md.NumDelivered, !l.b.nc.IsConnected(), l.c.Backoff))
 }
 
@@ -117,15 +118,14 @@ func judge(err error, attempt uint64, disconnected bool, backoff func(uint64) ti
 // settle tells the server what becomes of d. What it does not hear, for the
 // connection is away, comes again.
 func (l *line) settle(ctx context.Context, d delivery, f fate) {
-	seq := d.Sequence.Stream
-	log := l.log.With("subject", d.Subject, "sequence", seq, "attempt", d.NumDelivered)
 	if f.outcome == outcomeDead {
 		if err := l.bury(ctx, d, f); err != nil {
-			log.Error("dead letter cannot be stored, message kept and tried again", "reason", f.reason, "err", err)
+			l.log.Error("dead letter cannot be stored, message kept and tried again", l.about(d, "reason", f.reason, "err", err)...)
 			f = fate{outcome: outcomeLater, delay: l.c.Backoff(d.NumDelivered), err: f.err}
 		}
 	}
 	l.b.metrics.processed.WithLabelValues(l.stream, f.outcome).Inc()
+	seq := d.Sequence.Stream
 	var err error
 	switch f.outcome {
 	case outcomeOK:
@@ -133,23 +133,30 @@ func (l *line) settle(ctx context.Context, d delivery, f fate) {
 		err = d.Ack()
 	case outcomeDead:
 		l.tally.forget(seq)
-		log.Error("message given up, moved to the dead-letter stream", "reason", f.reason, "err", f.err)
+		l.log.Error("message given up, moved to the dead-letter stream", l.about(d, "reason", f.reason, "err", f.err)...)
 		err = l.b.nc.Publish(d.Reply, []byte("+TERM "+heal.Clean(f.reason+": "+f.err.Error(), heal.MaxText)))
 	case outcomeLater:
 		l.tally.waited(seq)
-		log.Debug("message waits", "delay", f.delay, "err", f.err)
+		l.log.Debug("message waits", l.about(d, "delay", f.delay, "err", f.err)...)
 		err = d.NakWithDelay(f.delay)
 	case outcomeRetry:
-		failures := l.tally.failed(seq, f.err)
-		attrs := []any{"failures", failures, "delay", f.delay, "err", f.err}
+		attrs := l.about(d, "failures", l.tally.failed(seq, f.err), "delay", f.delay, "err", f.err)
 		var p panicError
 		if errors.As(f.err, &p) {
 			attrs = append(attrs, "stack", string(p.stack))
 		}
-		log.Warn("attempt failed, trying again", attrs...)
+		l.log.Warn("attempt failed, trying again", attrs...)
 		err = d.NakWithDelay(f.delay)
 	}
 	if err != nil {
-		log.Warn("message not settled, it comes again", "outcome", f.outcome, "err", err)
+		l.log.Warn("message not settled, it comes again", l.about(d, "outcome", f.outcome, "err", err)...)
 	}
+}
+
+// about is what the log tells of a delivery, besides attrs.
+func (l *line) about(d delivery, attrs ...any) []any {
+	return append([]any{
+		"subject", d.Subject, "sequence", d.Sequence.Stream, "attempt", d.NumDelivered,
+		"id", d.Header.Get(nats.MsgIdHdr), "incident", d.Header.Get(headerIncident),
+	}, attrs...)
 }

@@ -9,6 +9,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/selfheal/selfheal/pkg/bus"
@@ -138,5 +142,45 @@ func TestATraceGoesFromThePublisherToTheHandler(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{traceparent}, m.Header["traceparent"]); diff != "" {
 		t.Errorf("header traceparent (-want +got):\n%s", diff)
+	}
+}
+
+func TestSpansOfPublisherAndHandlerAreLinkedAndTellErrors(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	before := otel.GetTracerProvider()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
+	defer otel.SetTracerProvider(before)
+	s := bustest.Start(t)
+	b := s.Bus(t, "analyzer")
+	if err := bus.Failures.Publish(t.Context(), b, failure("a")); err != nil {
+		t.Fatal(err)
+	}
+	stop := consume(t, b, bus.Consumer{Name: "analyzer", Backoff: soon}, func(_ context.Context, m bus.Message[heal.Failure]) error {
+		if m.Attempt == 1 {
+			return errBoom
+		}
+		return nil
+	})
+	settled(t, s, "analyzer")
+	stop()
+	type span struct {
+		Name   string
+		Kind   trace.SpanKind
+		Status codes.Code
+		Events int
+		Child  bool
+	}
+	var got []span
+	ended := spans.Ended()
+	for _, s := range ended {
+		got = append(got, span{s.Name(), s.SpanKind(), s.Status().Code, len(s.Events()), s.Parent().SpanID() == ended[0].SpanContext().SpanID()})
+	}
+	want := []span{
+		{"publish failures", trace.SpanKindProducer, codes.Unset, 0, false},
+		{"handle failures", trace.SpanKindConsumer, codes.Error, 1, true},
+		{"handle failures", trace.SpanKindConsumer, codes.Unset, 0, true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("spans (-want +got):\n%s", diff)
 	}
 }

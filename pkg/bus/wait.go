@@ -13,8 +13,9 @@ import (
 // arrive apart from the requests that they are about: that the server refused a
 // subject, and that the connection is lost, and with it every answer to come.
 type waits struct {
-	mu  sync.Mutex // guards all
-	all map[*wait]struct{}
+	mu   sync.Mutex // guards all below
+	all  map[*wait]struct{}
+	deaf error // our inbox was refused: no answer reaches us on this connection
 }
 
 type wait struct {
@@ -30,6 +31,9 @@ func (w *waits) add(ctx context.Context, ours func(string) bool, request bool) (
 	one := &wait{ours, request, cancel}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.deaf != nil {
+		cancel(w.deaf)
+	}
 	if w.all == nil {
 		w.all = map[*wait]struct{}{}
 	}
@@ -47,15 +51,24 @@ func (w *waits) add(ctx context.Context, ours func(string) bool, request bool) (
 func (w *waits) refused(subject string, err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if strings.HasPrefix(subject, "_INBOX") {
+		w.deaf = err // told once, when the client subscribes
+	}
 	told := false
 	for one := range w.all {
-		// Without its inbox the client hears no answer at all.
-		if one.ours(subject) || strings.HasPrefix(subject, "_INBOX") {
+		if w.deaf != nil || one.ours(subject) {
 			one.cancel(err)
 			told = true
 		}
 	}
 	return told
+}
+
+// connected forgets what was refused on the connection before.
+func (w *waits) connected() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deaf = nil
 }
 
 // lost ends the waits for answers that will not come.

@@ -51,6 +51,8 @@ type Settings struct {
 	PagerDutyRoutingKey     Secret
 	PagerDutyAPIURL         string
 	WebhookURL              Secret // receives every result as its CloudEvent
+	WebhookSecret           Secret // signs what is posted there
+	AlertmanagerURL         string // without the path of the API
 
 	DebugMode      bool
 	VerboseLogging bool

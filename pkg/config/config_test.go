@@ -90,6 +90,7 @@ func samples(t *testing.T) map[string]struct{ give, show string } {
 		"email_use_tls": {"0", "false"}, "email_recipients": {"a@example.com, b@example.com", "a@example.com,b@example.com"},
 		"pagerduty_enabled": {"1", "true"}, "pagerduty_routing_key": secret("0123456789abcdef0123456789abcdef"),
 		"pagerduty_api_url": same("http://[::1]:8099"), "webhook_url": secret("https://example.com/in?token=x"),
+		"webhook_secret": secret("whsec"), "alertmanager_url": same("http://alertmanager.monitoring.svc:9093"),
 		"debug_mode": {"True", "true"}, "verbose_logging": {"true", "true"},
 	}
 }

@@ -294,6 +294,29 @@ func publicURL(p *string, slash bool) kind {
 	}}
 }
 
+// serviceHost is the name of a Service, as the cluster's DNS has it.
+var serviceHost = regexp.MustCompile(`^[a-z0-9-]+\.[a-z0-9-]+\.svc(\.[a-z0-9.-]+)?$`)
+
+// serviceURL is the URL of a service that perhaps runs in the cluster, where
+// few have a certificate; or nothing. It is no secret.
+func serviceURL(p *string) kind {
+	const want = "https://, or http:// to a loopback host or to name.namespace.svc"
+	return kind{want: "a URL with " + want, text: func() string { return *p }, set: func(text string) []problem {
+		u, err := url.Parse(text)
+		inside := err == nil && u.Scheme == "http" && serviceHost.MatchString(u.Hostname()) && goodPort(u.Port())
+		switch {
+		case err == nil && u.User != nil:
+			return []problem{{text: "must not contain credentials"}}
+		case text == "" || inside || badURL(text) == "":
+			*p = text
+			return nil
+		case strings.Contains(text, "@"): // perhaps credentials that did not parse
+			return []problem{{text: "want " + want}}
+		}
+		return wrong(want, text)
+	}}
+}
+
 func secretURL(p *Secret) kind {
 	const want = "a URL with https:// (http:// only to a loopback host)"
 	return kind{want: want, secret: true, text: func() string { return p.Reveal() }, set: func(text string) []problem {

@@ -95,6 +95,10 @@ func table(s *Settings) []setting {
 			help: "PagerDuty's events API, for a proxy or a test double."},
 		{key: "webhook_url", kind: secretURL(&s.WebhookURL),
 			help: "Where every result is posted as its CloudEvent."},
+		{key: "webhook_secret", kind: secretText(&s.WebhookSecret),
+			help: "Signs what is posted to webhook_url, in the header Selfheal-Signature."},
+		{key: "alertmanager_url", kind: serviceURL(&s.AlertmanagerURL),
+			help: "Alertmanager that is told of every failure, and of its end."},
 
 		{key: "debug_mode", def: "false", kind: boolean(&s.DebugMode),
 			help: "Log at level debug."},

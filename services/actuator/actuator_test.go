@@ -624,7 +624,7 @@ func TestTheRulesNameWhatIsUsedAndNothingDangerous(t *testing.T) {
 	want := map[string]string{
 		"pods": "delete,get,list,watch", "pods/eviction": "create", "nodes": "get,list,patch,watch",
 		"namespaces": "get", "replicationcontrollers": "get",
-		"apps/deployments": "get", "apps/replicasets": "get", "apps/statefulsets": "get", "apps/daemonsets": "get",
+		"apps/deployments": "get,patch", "apps/replicasets": "get,list", "configmaps": "get", "apps/statefulsets": "get", "apps/daemonsets": "get",
 		"batch/jobs": "get", "policy/poddisruptionbudgets": "list",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

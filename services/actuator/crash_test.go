@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -49,7 +50,7 @@ func (r *rig) launch(at crash.Point, signal string) *process {
 	}
 	cmd := exec.Command(path)
 	cmd.Env = append(os.Environ(), "SELFHEAL_NATS_URL="+r.server.URL(), "SELFHEAL_CLUSTER="+bustest.Cluster, "SELFHEAL_HTTP_ADDR=",
-		"KUBECONFIG="+r.kubeconfig(), "RECOVERY_TIMEOUT=90", "VERIFY_WINDOW=2", "HEALTH_CHECK_INTERVAL=1", "SELFHEAL_MODE=auto",
+		"KUBECONFIG="+r.kubeconfig(), "RECOVERY_TIMEOUT=180", "VERIFY_WINDOW=2", "HEALTH_CHECK_INTERVAL=1", "SELFHEAL_MODE=auto",
 		"SELFHEAL_CRASH_AT="+string(at), "SELFHEAL_CRASH_SIGNAL="+signal)
 	cmd.Stderr = lines{r.t}
 	if err := cmd.Start(); err != nil {
@@ -107,19 +108,17 @@ type victim struct {
 
 func (v victim) String() string { return string(v.at) + "/" + string(v.strategy) }
 
-// victims prepares one for each point and strategy.
-func victims(t *testing.T, signal string, points []crash.Point, strategies ...heal.Strategy) []*victim {
+// victims prepares one for each point.
+func victims(t *testing.T, signal string, strategy heal.Strategy, points ...crash.Point) []*victim {
 	t.Helper()
 	var all []*victim
 	for _, at := range points {
-		for _, strategy := range strategies {
-			r := rigOn(t, bustest.Listen(t))
-			sick := r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
-			v := &victim{rig: r, at: at, strategy: strategy, sick: sick, decision: decide(podTarget(sick), heal.PodFailure, strategy)}
-			v.first = r.launch(at, signal)
-			r.publish(v.decision)
-			all = append(all, v)
-		}
+		r := rigOn(t, bustest.Listen(t))
+		sick := r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
+		v := &victim{rig: r, at: at, strategy: strategy, sick: sick, decision: decide(podTarget(sick), heal.PodFailure, strategy)}
+		v.first = r.launch(at, signal)
+		r.publish(v.decision)
+		all = append(all, v)
 	}
 	return all
 }
@@ -158,7 +157,10 @@ func (v *victim) wait(p *process, within time.Duration) {
 
 func TestADecisionSurvivesTheDeathOfItsActuatorAtAnyPoint(t *testing.T) {
 	t.Parallel()
-	all := victims(t, "KILL", crash.Points, heal.Restart, heal.Recreate)
+	all := slices.Concat(
+		victims(t, "KILL", heal.Restart, crash.Points...),
+		victims(t, "KILL", heal.Recreate, crash.BeforeAPI, crash.AfterAPIBeforeRecord),
+	)
 	for _, v := range all {
 		v.wait(v.first, time.Minute)
 		if status, ok := v.first.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
@@ -179,7 +181,7 @@ func TestADecisionSurvivesTheDeathOfItsActuatorAtAnyPoint(t *testing.T) {
 
 func TestAnActuatorThatStoodStillDoesNothingWhenItGoesOn(t *testing.T) {
 	t.Parallel()
-	all := victims(t, "STOP", []crash.Point{crash.AfterPrecheck, crash.AfterDryRun, crash.BeforeAPI, crash.AfterAPIBeforeRecord}, heal.Restart)
+	all := victims(t, "STOP", heal.Restart, crash.AfterPrecheck, crash.AfterDryRun, crash.BeforeAPI, crash.AfterAPIBeforeRecord)
 	for _, v := range all {
 		kubetest.Eventually(t, time.Minute, func(context.Context) error { return stopped(v.first.Process.Pid) })
 		v.second = v.launch("", "")
@@ -196,6 +198,48 @@ func TestAnActuatorThatStoodStillDoesNothingWhenItGoesOn(t *testing.T) {
 		v.stop(v.first) // which waits for what it is at
 		v.once()
 	}
+}
+
+func TestADrainSurvivesTheDeathOfItsActuator(t *testing.T) {
+	r := rigOn(t, bustest.Listen(t))
+	a, b := r.nodes()
+	cordon(t, r, b, true) // all pods start on the other
+	pods := r.ready(r.deploy("web", "shop/api:good", 4, r.here))
+	cordon(t, r, b, false)
+	d := drainOf(r.down(a))
+	at := crash.AfterAPIBeforeRecord + ":3" // the node is cordoned, and two pods are evicted
+	v := &victim{rig: r, at: at, strategy: d.Strategy, decision: d, first: r.launch(at, "KILL")}
+	r.publish(d)
+	v.wait(v.first, time.Minute)
+	second := r.launch("", "")
+	for i := range pods {
+		r.until(&pods[i], "terminating", func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	}
+	if err := r.cluster.StartNode(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	res := r.result(d, 2*time.Minute)
+	if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
+		t.Errorf("ended %v, want %v: %s", got, want, res.Message)
+	}
+	r.settled()
+	if got := r.told(d); got != 1 {
+		t.Errorf("%d results, want 1", got)
+	}
+	evicted, want := map[string]int{}, map[string]int{}
+	for _, e := range r.effective() {
+		evicted[e.UID]++
+	}
+	for _, p := range pods {
+		want[string(p.UID)] = 1
+	}
+	if diff := cmp.Diff(want, evicted); diff != "" {
+		t.Errorf("effective writes by UID (-want +got):\n%s", diff)
+	}
+	if n := r.node(a); !untouched(n) {
+		t.Errorf("left behind: unschedulable %v, annotations %v", n.Spec.Unschedulable, n.Annotations)
+	}
+	v.stop(second)
 }
 
 // stopped reports as an error that the process runs.

@@ -3,8 +3,11 @@ package actuator_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,7 +200,15 @@ func TestADeadNodeIsCordonedAndDrainedAndUncordonedOnceItIsBack(t *testing.T) {
 
 func TestANodeThatComesBackMeanwhileIsASuccess(t *testing.T) {
 	r := newRig(t)
-	r.start(quick())
+	var patches atomic.Int64
+	r.start(quick(), fault(func(next http.RoundTripper, req *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(req)
+		if err == nil && req.Method == http.MethodPatch && patches.Add(1) == 2 { // the cordon, after its dry run
+			_ = resp.Body.Close()
+			return nil, syscall.ECONNRESET // that its answer is lost does no harm
+		}
+		return resp, err
+	}).between)
 	a, _ := r.nodes()
 	node := r.down(a)
 	d := decide(nodeTarget(node), heal.NodeFailure, heal.EmergencyReplace)
@@ -217,6 +228,9 @@ func TestANodeThatComesBackMeanwhileIsASuccess(t *testing.T) {
 	}
 	if n := r.node(a); !untouched(n) {
 		t.Errorf("left behind: unschedulable %v, annotations %v", n.Spec.Unschedulable, n.Annotations)
+	}
+	if got := len(r.writes()); got != 2 {
+		t.Errorf("%d writes, want a cordon and its end", got)
 	}
 }
 

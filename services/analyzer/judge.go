@@ -70,7 +70,7 @@ func (j judge) decide(s incident.State, o occasion) (incident.State, judgement) 
 	case incident.Decided:
 		choice.Reason, held = reasonSuperseded, "many others came before this one could be told"
 	default:
-		choice = policy.Refine(policy.Case{Failure: f, Severity: severity, Cause: why}, table)
+		choice = policy.Refine(policy.Case{Failure: f, Severity: severity, Similar: seen.Similar, Cause: why}, table)
 	}
 
 	d := heal.Decision{

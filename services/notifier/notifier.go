@@ -10,8 +10,9 @@
 // It promises that a result that is worth telling reaches each of its channels
 // at least once, or else the dead-letter stream after GiveUp of trying. Twice
 // is possible in one case only: when we are killed after the other side took a
-// message and before we noted so. The generic webhook's receiver can tell by
-// the Idempotency-Key; Slack's incoming webhooks offer nothing against it.
+// message and before we noted so. PagerDuty and Alertmanager can tell by the
+// incident, a mailbox by the Message-ID, the generic webhook's receiver by the
+// Idempotency-Key; Slack's incoming webhooks offer nothing against it.
 //
 // It has no rights in the cluster and nothing to say to the other services.
 package notifier

@@ -8,14 +8,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/mail"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/emersion/go-smtp"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -242,6 +247,89 @@ func TestSeveritiesGoToTheirChannels(t *testing.T) {
 	}
 	if got := headline(t, incident.next(t)); !strings.HasPrefix(got, "#incidents ") {
 		t.Errorf("critical: %s", got)
+	}
+}
+
+// A postbox takes every e-mail.
+type postbox struct {
+	port int
+	got  chan string // the subjects
+}
+
+func newPostbox(t *testing.T) *postbox {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &postbox{port: l.Addr().(*net.TCPAddr).Port, got: make(chan string, 64)}
+	srv := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return p, nil }))
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }() // it ends by Close
+	t.Cleanup(func() { _ = srv.Close(); <-done })
+	return p
+}
+
+func (p *postbox) Mail(string, *smtp.MailOptions) error { return nil }
+func (p *postbox) Rcpt(string, *smtp.RcptOptions) error { return nil }
+func (p *postbox) Reset()                               {}
+func (p *postbox) Logout() error                        { return nil }
+func (p *postbox) Data(r io.Reader) error {
+	m, err := mail.ReadMessage(r)
+	if err != nil {
+		return err
+	}
+	subject, err := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
+	p.got <- subject
+	return err
+}
+
+func TestEveryAudienceHearsWhatTheContractSays(t *testing.T) {
+	slack, incident, pager, alerts, post := newDouble(t, nil), newDouble(t, nil), newDouble(t, nil), newDouble(t, nil), newPostbox(t)
+	r := start(t, func(c *Config) {
+		s := &c.Settings
+		s.SlackWebhookURL, s.SlackIncidentWebhookURL = config.Secret(slack.url), config.Secret(incident.url)
+		s.PagerDutyEnabled, s.PagerDutyRoutingKey, s.PagerDutyAPIURL = true, "R0CANARYR0CANARYR0CANARYR0CANARY", pager.url
+		s.EmailSMTPServer, s.EmailSMTPPort, s.EmailFrom, s.EmailRecipients = "127.0.0.1", post.port, "heal@example.com", []string{"ops@example.com"}
+		s.AlertmanagerURL = alerts.url
+	})
+	for i, severity := range heal.Severities {
+		result := sample.At(severity, string(severity))
+		result.Outcome, result.Verification, result.Decision.Failure.Reason = heal.Failed, nil, "Reason"+strings.ToUpper(string(severity[0]))
+		r.publish(t, result)
+		// One after another, so that what is heard too much is heard before the next.
+		until(t, "told of "+string(severity), func() bool { return r.count(t, "alertmanager", outcomeSent) == float64(i+1) })
+	}
+	reason := regexp.MustCompile(`Reason([LMHC])`)
+	heard := func(text string) string { return reason.FindStringSubmatch(text)[1] }
+	for name, test := range map[string]struct {
+		next func() string
+		want string
+	}{
+		"#monitoring":  {func() string { return slack.next(t).body }, "LM"},
+		"#incidents":   {func() string { return incident.next(t).body }, "HC"},
+		"e-mail":       {func() string { return <-post.got }, "HC"},
+		"PagerDuty":    {func() string { return pager.next(t).body }, "C"},
+		"Alertmanager": {func() string { return alerts.next(t).body }, "LMHC"},
+	} {
+		got := ""
+		for range test.want {
+			got += heard(test.next())
+		}
+		if got != test.want {
+			t.Errorf("%s heard %s, want %s", name, got, test.want)
+		}
+	}
+	for channel, want := range map[string]float64{"slack": 4, "email": 2, "pagerduty": 1, "alertmanager": 4} {
+		until(t, channel+" counted", func() bool { return r.count(t, channel, outcomeSent) == want })
+	}
+	for _, d := range []*double{slack, incident, pager, alerts} {
+		if len(d.got) != 0 {
+			t.Errorf("told too much: %s", d.next(t).body)
+		}
+	}
+	if strings.Contains(r.log.String(), "CANARY") {
+		t.Error("the log shows a secret")
 	}
 }
 

@@ -45,7 +45,7 @@ func newCluster(t testing.TB, objects ...runtime.Object) *cluster {
 func (c *cluster) watched(n int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, resource := range []string{"pods", "nodes"} {
+	for _, resource := range []string{"pods", "nodes", "deployments"} {
 		if c.watching[resource] < n {
 			return fmt.Errorf("%d watches of %s, want %d", c.watching[resource], resource, n)
 		}

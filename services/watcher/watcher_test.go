@@ -569,6 +569,7 @@ func TestWatcherAsksForNothingButReading(t *testing.T) {
 	want := []rbacv1.PolicyRule{
 		rule("", "pods", "list", "watch"),
 		rule("", "nodes", "list", "watch"),
+		rule("apps", "deployments", "list", "watch"),
 		rule("apps", "replicasets", "get"),
 		rule("batch", "jobs", "get"),
 	}

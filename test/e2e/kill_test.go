@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,20 +65,27 @@ func TestNothingIsLostOrDoneTwiceWhenEverythingIsKilled(t *testing.T) {
 	}
 
 	harness.WaitFor(t, 6*time.Minute, "one result for each failure", func() error {
-		ended := map[string]bool{}
+		told := map[string]string{}
+		healed := map[string]bool{}
+		for _, e := range record.Failures() {
+			told[e.Data.Target.UID] += fmt.Sprintf("; failure %s occurrence %d resolved %t", e.Data.Target.Name, e.Data.Occurrence, e.Data.Resolved())
+		}
+		for _, e := range record.Decisions() {
+			told[e.Data.Target.UID] += fmt.Sprintf("; decided %s: %s", e.Data.Strategy, e.Data.Reason)
+		}
 		for _, e := range record.Results() {
-			if e.Data.Outcome == heal.Succeeded {
-				ended[e.Data.Decision.Target.UID] = true
-			}
+			uid := e.Data.Decision.Target.UID
+			told[uid] += fmt.Sprintf("; %s: %s: %s", e.Data.Outcome, e.Data.Reason, e.Data.Message)
+			healed[uid] = healed[uid] || e.Data.Outcome == heal.Succeeded
 		}
-		missing := 0
+		var missing []string
 		for uid := range victims {
-			if victims[uid] = ended[uid]; !ended[uid] {
-				missing++
+			if victims[uid] = healed[uid]; !healed[uid] {
+				missing = append(missing, uid+told[uid])
 			}
 		}
-		if missing > 0 {
-			return fmt.Errorf("%d of %d without a successful result", missing, n)
+		if len(missing) > 0 {
+			return fmt.Errorf("%d of %d without a successful result:\n%s", len(missing), n, strings.Join(missing, "\n"))
 		}
 		return nil
 	})

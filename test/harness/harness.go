@@ -37,7 +37,7 @@ func Main(m *testing.M, o kubetest.Options) int {
 type Pipeline struct {
 	NATS *NATS
 
-	root     string
+	binaries string
 	env      []string
 	logs     string
 	services map[string]*process
@@ -58,13 +58,21 @@ type process struct {
 // the test fails.
 func Start(t testing.TB, c *kubetest.Cluster, settings map[string]string) *Pipeline {
 	t.Helper()
-	root := repositoryRoot(t)
-	p := &Pipeline{NATS: StartNATS(t), root: root, logs: t.TempDir(), services: map[string]*process{}}
+	p := &Pipeline{NATS: StartNATS(t), binaries: t.TempDir(), logs: t.TempDir(), services: map[string]*process{}}
 	p.env = append(os.Environ(), "SELFHEAL_NATS_URL="+p.NATS.URL, "KUBECONFIG="+c.Kubeconfig, "SELFHEAL_CLUSTER=test")
 	for k, v := range settings {
 		p.env = append(p.env, k+"="+v)
 	}
 	for _, name := range Services {
+		// A copy, so that a service that is started again is the same even if
+		// somebody builds meanwhile.
+		binary, err := os.ReadFile(filepath.Join(repositoryRoot(t), "bin", name))
+		if err != nil {
+			t.Fatalf("%v: run make build", err)
+		}
+		if err := os.WriteFile(filepath.Join(p.binaries, name), binary, 0o700); err != nil {
+			t.Fatal(err)
+		}
 		port, err := freePort()
 		if err != nil {
 			t.Fatal(err)
@@ -93,11 +101,11 @@ func (p *Pipeline) Run(t testing.TB, name string) {
 		t.Fatal(err)
 	}
 	defer log.Close() // the child has its own
-	cmd := exec.Command(filepath.Join(p.root, "bin", name))
+	cmd := exec.Command(filepath.Join(p.binaries, name))
 	cmd.Env = append(p.env, "SELFHEAL_HTTP_ADDR="+s.addr)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := startChild(cmd); err != nil {
-		t.Fatalf("start %s: %v (run make build)", name, err)
+		t.Fatalf("start %s: %v", name, err)
 	}
 	s.mu.Lock()
 	s.cmd = cmd
@@ -189,7 +197,7 @@ func (p *Pipeline) Bus(t testing.TB) *bus.Bus {
 
 // showLogs copies the end of each service's log into the test's output.
 func (p *Pipeline) showLogs(t testing.TB) {
-	const tail = 8 << 10
+	const tail = 64 << 10
 	for _, name := range Services {
 		log, err := os.ReadFile(filepath.Join(p.logs, name+".log"))
 		if err != nil {

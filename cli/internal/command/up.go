@@ -95,7 +95,7 @@ Ctrl-C stops it; what it knows is kept in the data directory for the next time.`
 		}
 		o.Settings = settings
 		if o.DataDir == "" {
-			o.DataDir = dataDir(os.Getenv)
+			o.DataDir = filepath.Join(dataDir(os.Getenv), local.DirName(settings.Kubeconfig))
 		}
 		if o.DataDir, err = filepath.Abs(o.DataDir); err != nil {
 			return err
@@ -123,7 +123,7 @@ func parseSync(text string) (time.Duration, error) {
 	return d, nil
 }
 
-const dataDirHelp = "~/.local/share/selfheal"
+const dataDirHelp = "~/.local/share/selfheal/CONTEXT"
 
 // dataDir is where data of a user belongs
 // (https://specifications.freedesktop.org/basedir-spec/latest), or below the

@@ -168,13 +168,11 @@ func start(ctx context.Context, s *stack, scr *screen.Screen) error {
 	return nil
 }
 
-// play plays the scenarios until one after the other has ended, or ctx is done.
+// play plays the scenarios one after the other, up to the first that does not
+// come to its end: what is broken then would disturb the next.
 func play(ctx context.Context, st *stage, scr *screen.Screen) []played {
 	var all []played
 	for i, sc := range scenarios {
-		if ctx.Err() != nil {
-			break
-		}
 		text := "\n" + heading(scr, fmt.Sprintf("%d of %d · %s", i+1, len(scenarios), sc.name)) + "\n" + paragraph(scr, sc.story) + "\n"
 		if i == 0 {
 			text += "\n" + st.live.Header()
@@ -186,8 +184,9 @@ func play(ctx context.Context, st *stage, scr *screen.Screen) []played {
 		cancel()
 		o, _ := w.look()
 		all = append(all, played{scenario: sc, o: o, err: err})
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			st.say(ctx, "FAILED", "%v", err)
+			break
 		}
 		pause(ctx)
 	}

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -77,7 +76,7 @@ func busiestNode(ctx context.Context, k kubernetes.Interface) (string, error) {
 // waitOutOfService waits until nothing is placed on the node any more and
 // what ran there was told to go.
 func waitOutOfService(ctx context.Context, s *stage, name string) error {
-	err := wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
 		node, err := s.kube.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		if err != nil || !node.Spec.Unschedulable {
 			return false, err

@@ -107,10 +107,19 @@ func whole(d *appsv1.Deployment) bool {
 // it shows do not depend on it: they come from the messages.
 const pollEvery = 200 * time.Millisecond
 
+// poll looks until the condition holds, an error comes, or ctx is done.
+func poll(ctx context.Context, holds func(context.Context) (bool, error)) error {
+	err := wait.PollUntilContextCancel(ctx, pollEvery, true, holds)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 // waitWhole waits until all of the named deployments are whole.
 func waitWhole(ctx context.Context, k kubernetes.Interface, names ...string) error {
 	var missing []string
-	err := wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
 		missing = nil
 		for _, name := range names {
 			d, err := k.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})

@@ -132,5 +132,9 @@ func conclusion(paint screen.Paint, all []played) string {
 	if allRight(all) {
 		return "  " + paint.As("Everything ended as it should.", screen.Bold, screen.Green)
 	}
-	return "  " + paint.As("Not everything ended as it should.", screen.Bold, screen.Red)
+	text := "Not everything ended as it should."
+	if n := len(scenarios) - len(all); n > 0 {
+		text += fmt.Sprintf(" %d of %d scenarios were not played.", n, len(scenarios))
+	}
+	return "  " + paint.As(text, screen.Bold, screen.Red)
 }

@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -174,15 +176,41 @@ func whichCluster(kubeconfig string) (where, error) {
 	}
 	c.Timeout = serverTimeout
 	w := where{config: c}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = kubeconfig
-	if raw, err := rules.Load(); err == nil {
-		if k, ok := raw.Contexts[raw.CurrentContext]; ok && raw.Clusters[k.Cluster] != nil && raw.Clusters[k.Cluster].Server == c.Host {
-			w.context = raw.CurrentContext
-		}
+	if name, server := currentContext(kubeconfig); server == c.Host {
+		w.context = name
 	}
 	return w, nil
 }
+
+// currentContext is the context that kubectl would use, and its server; both
+// are empty if there is none.
+func currentContext(kubeconfig string) (name, server string) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	raw, err := rules.Load()
+	if err != nil {
+		return "", ""
+	}
+	k, ok := raw.Contexts[raw.CurrentContext]
+	if !ok || raw.Clusters[k.Cluster] == nil {
+		return "", ""
+	}
+	return raw.CurrentContext, raw.Clusters[k.Cluster].Server
+}
+
+// DirName is a folder's name for what is known of the kubeconfig's cluster:
+// what was seen on one cluster must not be looked for on another.
+func DirName(kubeconfig string) string {
+	name, _ := currentContext(kubeconfig)
+	name = strings.Trim(unsafe.ReplaceAllString(name, "-"), "-.")
+	if name == "" {
+		return "default"
+	}
+	return name
+}
+
+// unsafe is what does not belong into the name of a folder.
+var unsafe = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
 // maxLog is when the log of an earlier run is put aside instead of continued.
 const maxLog = 32 << 20

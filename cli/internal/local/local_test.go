@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -66,6 +67,28 @@ func TestTheBannerSaysWhatWillBeDoneToWhat(t *testing.T) {
 				t.Error("it shows a secret")
 			}
 		})
+	}
+}
+
+func TestEachClusterHasItsOwnFolder(t *testing.T) {
+	for context, want := range map[string]string{
+		"kind-staging":                           "kind-staging",
+		"arn:aws:eks:eu-west-1:123:cluster/prod": "arn-aws-eks-eu-west-1-123-cluster-prod",
+		"../../etc":                              "etc",
+		"":                                       "default",
+	} {
+		path := filepath.Join(t.TempDir(), "kubeconfig")
+		text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":%q,"clusters":[{"name":"c","cluster":{"server":"https://a"}}],
+"contexts":[{"name":%q,"context":{"cluster":"c"}}]}`, context, context)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := DirName(path); got != want {
+			t.Errorf("context %q lies in %q, want %q", context, got, want)
+		}
+	}
+	if got := DirName(filepath.Join(t.TempDir(), "missing")); got != "default" {
+		t.Errorf("without a kubeconfig it lies in %q", got)
 	}
 }
 

@@ -67,6 +67,8 @@ var Default = map[Key]Action{
 	{heal.PodFailure, heal.ScaleAndReplace}:   scaleAndReplacePod,
 	{heal.NodeFailure, heal.DrainAndReplace}:  drainAndReplaceNode,
 	{heal.NodeFailure, heal.EmergencyReplace}: emergencyReplaceNode,
+	{heal.DeploymentFailure, heal.Restart}:    restartDeployment,
+	{heal.DeploymentFailure, heal.Rollback}:   rollbackDeployment,
 }
 
 // Find returns the action that d asks for, or why there is none.
@@ -142,6 +144,10 @@ type Request struct {
 
 	Pod  bool // it is an action on a pod, which the budgets count
 	Heal bool // it takes a change of ours back: it waits for no budget and never expires
+
+	// Rollback is the hash of the template that it takes back, which is done
+	// once for each, and once a day; empty if it takes none back.
+	Rollback string
 }
 
 // A Wait is an error that says that a request may be made later.

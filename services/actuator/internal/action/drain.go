@@ -55,7 +55,7 @@ func drain(ctx context.Context, j *Job) error {
 		if err != nil {
 			return err
 		}
-		if over || len(d.blocked) == 0 || !time.Now().Before(j.Desk.LastWrite()) {
+		if over || len(d.blocked) == 0 || j.DryRun || !time.Now().Before(j.Desk.LastWrite()) {
 			d.done.Left = len(d.blocked) + len(d.left)
 			j.Desk.Remember(d.done)
 			j.Desk.Note(d.step(over))
@@ -137,14 +137,12 @@ func (d *drainer) drain(ctx context.Context, target heal.Target) error {
 		d.file(target, refusal)
 		return nil
 	}
-	owner, found, err := j.Reader.Controller(ctx, facts.Pod)
-	if err != nil {
-		return err
-	}
 	before := d.done
-	if found && !slices.ContainsFunc(before.Workloads, func(t heal.Target) bool { return t.UID == string(owner.UID) }) {
-		d.done.Workloads = append(slices.Clone(before.Workloads), owner.Target())
-		j.Desk.Remember(d.done)
+	for _, owner := range facts.Owners[:min(1, len(facts.Owners))] {
+		if !slices.ContainsFunc(before.Workloads, func(t heal.Target) bool { return t.UID == string(owner.UID) }) {
+			d.done.Workloads = append(slices.Clone(before.Workloads), owner.Target())
+			j.Desk.Remember(d.done)
+		}
 	}
 	err = evict(ctx, j, facts.Pod, target)
 	var refused *guard.Refusal

@@ -29,13 +29,10 @@ func remember(ctx context.Context, j *Job) error {
 	if j.Desk.Recall(&verify.Before{}) || j.Facts.Pod == nil {
 		return nil
 	}
-	owner, found, err := j.Reader.Controller(ctx, j.Facts.Pod)
-	if err != nil {
-		return err
+	if len(j.Facts.Owners) == 0 {
+		return guard.Refuse("owned", guard.Veto("OwnerGone", "the owner of %s is gone", j.Decision.Target))
 	}
-	if !found {
-		return guard.Refuse("owned", guard.Moot("NoLongerWanted", "the owner of %s is gone", j.Decision.Target))
-	}
+	owner := j.Facts.Owners[0]
 	pods, err := j.Reader.PodsOf(ctx, owner)
 	if err != nil {
 		return err

@@ -88,6 +88,7 @@ func New(stopping context.Context, cfg Config, deps Deps) (*Actuator, error) {
 		spending: &spending{
 			windows: bus.NewStore[guard.Window](deps.Bus, bus.ActionsBucket),
 			slots:   bus.NewStore[slot](deps.Bus, bus.ActionsBucket),
+			taken:   bus.NewStore[guard.Rollbacks](deps.Bus, bus.ActionsBucket),
 			limits:  cfg.Limits,
 			turn:    make(chan struct{}, 1),
 		},
@@ -178,6 +179,10 @@ func (a *Actuator) work(ctx context.Context, log *slog.Logger, m bus.Message[hea
 		if d := m.Data; d.Target.Kind == "Node" {
 			if err := a.spending.freeNode(ctx, d.ID); err != nil {
 				log.Debug("the turn of the node runs out by itself", "err", err)
+			}
+		} else if d.Strategy == heal.Rollback && !c.record().acted() {
+			if err := a.spending.freeRollback(ctx, d.ID, d.Target); err != nil {
+				log.Debug("the roll-back counts although it was not made", "err", err)
 			}
 		}
 		return a.finish(ctx, log, m.Data, c, end, veto)

@@ -88,6 +88,9 @@ func (d *desk) mayStart(ctx context.Context, r action.Request) error {
 	if r.Pod {
 		return d.spending.pod(ctx, r.Target.Namespace)
 	}
+	if r.Rollback != "" {
+		return d.spending.rollback(ctx, d.decision.ID, r.Target, r.Rollback)
+	}
 	if d.node != "" {
 		return d.spending.node(ctx, d.decision.ID, d.node)
 	}
@@ -98,10 +101,10 @@ func (d *desk) mayStart(ctx context.Context, r action.Request) error {
 func (d *desk) intend(ctx context.Context, r action.Request, key string) error {
 	counted := d.claim.record().Counted
 	err := d.claim.save(ctx, func(rec *Record) {
-		rec.put(Step{Step: heal.Step{Name: r.Step, Status: heal.StepFailed, Detail: r.Target.String() + ": not known to be done"}, Key: key, State: intended})
-		if rec.Acted.IsZero() {
+		if !rec.changed() {
 			rec.Acted = time.Now().UTC()
 		}
+		rec.put(Step{Step: heal.Step{Name: r.Step, Status: heal.StepFailed, Detail: r.Target.String() + ": not known to be done"}, Key: key, State: intended})
 		rec.Counted = true
 	})
 	if err == nil && !counted {

@@ -271,6 +271,11 @@ func (r *Record) drop(key string) {
 	}
 }
 
+// changed reports whether a request was made.
+func (r Record) changed() bool {
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.State == done })
+}
+
 // acted reports whether a request was made, or may have been.
 func (r Record) acted() bool {
 	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Key != "" })

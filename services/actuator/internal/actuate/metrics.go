@@ -71,7 +71,7 @@ func newMetrics(r prometheus.Registerer, actions map[action.Key]action.Action, g
 func (m *metrics) result(r heal.Result, veto string, acted bool) {
 	d := r.Decision
 	m.ended.WithLabelValues(string(d.Type), string(d.Strategy), string(r.Outcome)).Inc()
-	if veto != "" {
+	if veto != "" && r.Outcome == heal.Rejected {
 		m.vetoes.WithLabelValues(veto).Inc()
 	}
 	if acted {

@@ -18,6 +18,8 @@ const (
 	windowKey = "shared.pods"
 	slotKey   = "shared.node"
 	cordonKey = "shared.cordons"
+
+	rollbackKey = "rollback." // and the workload's UID
 )
 
 // A slot is whose turn it is to take a node out of service. It only spans the
@@ -36,6 +38,7 @@ const slotFor = time.Minute
 type spending struct {
 	windows Store[guard.Window]
 	slots   Store[slot]
+	taken   Store[guard.Rollbacks]
 	limits  guard.Limits
 	turn    chan struct{} // one at a time from this process, or its workers outrun each other
 }
@@ -81,6 +84,33 @@ func (s *spending) freeNode(ctx context.Context, decision string) error {
 		return slot{}, nil
 	})
 	if errors.Is(err, errNotOurs) {
+		return nil
+	}
+	return err
+}
+
+// rollback takes the right to roll target back.
+func (s *spending) rollback(ctx context.Context, decision string, target heal.Target, hash string) error {
+	return change(ctx, s.taken, rollbackKey+target.UID, func(have guard.Rollbacks) (guard.Rollbacks, error) {
+		next, v := have.Take(time.Now(), target, hash, decision)
+		if !v.Allowed() {
+			return have, guard.Refuse("rollback", v)
+		}
+		return next, nil
+	})
+}
+
+// freeRollback gives back what was taken for a decision that did not come to it.
+func (s *spending) freeRollback(ctx context.Context, decision string, target heal.Target) error {
+	errNone := errors.New("none was taken")
+	err := change(ctx, s.taken, rollbackKey+target.UID, func(have guard.Rollbacks) (guard.Rollbacks, error) {
+		next := have.Without(decision)
+		if len(next.Done) == len(have.Done) {
+			return have, errNone
+		}
+		return next, nil
+	})
+	if errors.Is(err, errNone) {
 		return nil
 	}
 	return err

@@ -4,12 +4,20 @@ package crash
 
 import (
 	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"syscall"
 )
 
 // chosen is read, and taken out of the environment, before anything else is
-// done: the settings refuse names with our prefix that they do not know.
-var chosen, signal = take("SELFHEAL_CRASH_AT"), take("SELFHEAL_CRASH_SIGNAL")
+// done: the settings refuse names with our prefix that they do not know. It
+// may end in ":3", for the third time that the point is passed.
+var (
+	chosen, nth, _ = strings.Cut(take("SELFHEAL_CRASH_AT"), ":")
+	signal         = take("SELFHEAL_CRASH_SIGNAL")
+	passed         atomic.Int64
+)
 
 func take(name string) string {
 	value := os.Getenv(name)
@@ -21,6 +29,9 @@ func take(name string) string {
 // chosen point.
 func At(p Point) {
 	if string(p) != chosen {
+		return
+	}
+	if n := passed.Add(1); nth != "" && nth != strconv.FormatInt(n, 10) {
 		return
 	}
 	if signal == "STOP" {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -28,7 +29,7 @@ type Guard struct {
 // Decided are the guards in front of carrying out a decision, in the order in
 // which they are asked: first whether it is the right object, then whether
 // anybody forbids to touch it, then whether it needs it, then whether now.
-var Decided = []Guard{identity, protected, owned, marks, symptom, foreignCordon, storm, oneNode, floor}
+var Decided = []Guard{identity, protected, owned, marks, rollout, symptom, foreignCordon, storm, oneNode, floor}
 
 // Drained are the guards in front of evicting one pod of a node that is
 // drained: the pod is not the target of the decision, and need not be broken.
@@ -42,14 +43,16 @@ type Facts struct {
 
 	Target    heal.Target  // what a request would be made about
 	Live      *Object      // what has its name now; nil for nothing
-	Owners    []Object     // the controller of Live, then its controller, …
+	Owners    []Owner      // the controller of Live, then its controller, …
 	Gap       string       // why Owners ends before the top; empty if it does not
 	Namespace *Object      // nil for kinds without
 	Pod       *corev1.Pod  // Live in full, if it is a pod
-	Workload  Workload     // of the pod's top owner; only gathered for a Ready pod
+	Workload  Workload     // how the pod's top owner stands; only gathered for a Ready pod
 	Node      *corev1.Node // Live in full, if it is a node
 	Nodes     []NodeState  // all of the cluster's; only gathered for a node
 	Reserved  []string     // namespaces that are never touched, beside Kubernetes' own
+
+	Deployment *appsv1.Deployment // Live in full, if it is a Deployment
 }
 
 // An Object is what guards need to know of an object of any kind.
@@ -61,6 +64,20 @@ type Object struct {
 // String is how a person would write it.
 func (o Object) String() string {
 	return heal.Target{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}.String()
+}
+
+// An Owner is a controller of pods, or of a controller of pods.
+type Owner struct {
+	Object
+	APIVersion string
+	Wanted     int    // pods
+	Ready      int    // of them, as the owner itself says
+	Selector   string // of them
+}
+
+// Target is the owner as the vocabulary names it.
+func (o Owner) Target() heal.Target {
+	return heal.Target{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, UID: string(o.UID)}
 }
 
 // A Workload is how many of its pods a controller wants, and has Ready.

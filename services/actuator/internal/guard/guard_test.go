@@ -33,9 +33,9 @@ func pod(change ...func(*Facts)) Facts {
 		},
 		Target: heal.Target{Kind: "Pod", Namespace: "shop", Name: "web-1", UID: "u1"},
 		Pod:    p,
-		Owners: []Object{
-			{"ReplicaSet", metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "r1"}},
-			{"Deployment", metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "d1"}},
+		Owners: []Owner{
+			{Object: Object{"ReplicaSet", metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "r1"}}},
+			{Object: Object{"Deployment", metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "d1"}}},
 		},
 		Namespace: &Object{"Namespace", metav1.ObjectMeta{Name: "shop"}},
 		Reserved:  []string{"self-healing"},

@@ -53,7 +53,7 @@ func marked(f Facts) []Object {
 		if o.Kind == "ReplicaSet" && i+1 < len(f.Owners) && f.Owners[i+1].Kind == "Deployment" {
 			continue
 		}
-		all = append(all, o)
+		all = append(all, o.Object)
 	}
 	if f.Namespace != nil {
 		all = append(all, *f.Namespace)

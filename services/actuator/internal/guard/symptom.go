@@ -44,8 +44,9 @@ func restartedSince(p *corev1.Pod, since time.Time) bool {
 // symptoms says, by type of failure, whether the live object shows it, and
 // what was seen.
 var symptoms = map[heal.FailureType]func(Facts) (sick bool, seen string){
-	heal.PodFailure:  podSymptom,
-	heal.NodeFailure: nodeSymptom,
+	heal.PodFailure:        podSymptom,
+	heal.NodeFailure:       nodeSymptom,
+	heal.DeploymentFailure: deploymentSymptom,
 }
 
 func podSymptom(f Facts) (bool, string) {

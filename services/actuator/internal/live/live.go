@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,8 +41,9 @@ type Reader struct {
 
 // gatherers gather, by kind of the target, what the guards judge.
 var gatherers = map[string]func(Reader, context.Context, heal.Target, *guard.Facts) error{
-	"Pod":  Reader.pod,
-	"Node": Reader.node,
+	"Pod":        Reader.pod,
+	"Node":       Reader.node,
+	"Deployment": Reader.deployment,
 }
 
 // Facts gathers what the guards need to know about target, for decision d.
@@ -68,33 +70,37 @@ func (r Reader) pod(ctx context.Context, target heal.Target, f *guard.Facts) err
 	}
 	f.Pod = pod
 	f.Live = &guard.Object{Kind: "Pod", ObjectMeta: pod.ObjectMeta}
-	if f.Namespace, err = r.namespace(ctx, target.Namespace); err != nil {
+	var chain []guard.Owner
+	var gap string
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		f.Namespace, err = r.namespace(both, target.Namespace)
+		return err
+	})
+	g.Go(func() (err error) {
+		chain, gap, err = r.chain(both, pod.Namespace, metav1.GetControllerOf(pod))
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	chain, gap, err := r.chain(ctx, pod.Namespace, metav1.GetControllerOf(pod))
-	if err != nil {
-		return err
-	}
-	f.Gap = gap
-	for _, o := range chain {
-		f.Owners = append(f.Owners, o.Object)
-	}
+	f.Owners, f.Gap = chain, gap
 	if len(chain) > 0 && guard.IsReady(pod) {
-		return r.workload(ctx, chain[0], f)
+		return r.workload(ctx, chain[len(chain)-1], f)
 	}
 	return nil
 }
 
-// workload counts the Ready pods of the controller itself instead of believing
+// workload counts the Ready pods of the top owner itself instead of believing
 // its status, which may lag behind.
-func (r Reader) workload(ctx context.Context, controller Owner, f *guard.Facts) error {
-	pods, err := r.PodsOf(ctx, controller)
+func (r Reader) workload(ctx context.Context, top guard.Owner, f *guard.Facts) error {
+	list, err := r.Kube.CoreV1().Pods(top.Namespace).List(ctx, metav1.ListOptions{LabelSelector: top.Selector})
 	if err != nil {
-		return err
+		return fmt.Errorf("list pods of %s: %w", top, err)
 	}
-	f.Workload.Wanted = controller.Wanted
-	for i := range pods {
-		if pods[i].DeletionTimestamp == nil && guard.IsReady(&pods[i]) {
+	f.Workload.Wanted = top.Wanted
+	for i := range list.Items {
+		if p := &list.Items[i]; p.DeletionTimestamp == nil && guard.IsReady(p) {
 			f.Workload.Ready++
 		}
 	}

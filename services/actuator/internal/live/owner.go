@@ -14,54 +14,40 @@ import (
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 )
 
-// An Owner is a controller of pods, or of a controller of pods.
-type Owner struct {
-	guard.Object
-	APIVersion string
-	Wanted     int
-	Ready      int // as the controller itself says
-	Selector   string
-}
-
-// Target is the owner as the vocabulary names it.
-func (o Owner) Target() heal.Target {
-	return heal.Target{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, UID: string(o.UID)}
-}
-
 // owners reads, by API group and kind, the controllers that we know.
-var owners = map[string]func(context.Context, kubernetes.Interface, string, string) (Owner, error){
-	"apps/ReplicaSet": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+var owners = map[string]func(context.Context, kubernetes.Interface, string, string) (guard.Owner, error){
+	"apps/ReplicaSet": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (guard.Owner, error) {
 		o, err := kube.AppsV1().ReplicaSets(ns).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return Owner{}, err
+			return guard.Owner{}, err
 		}
 		return owner(o.ObjectMeta, count(o.Spec.Replicas), o.Status.ReadyReplicas, o.Spec.Selector)
 	},
-	"apps/Deployment": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+	"apps/Deployment": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (guard.Owner, error) {
 		o, err := kube.AppsV1().Deployments(ns).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return Owner{}, err
+			return guard.Owner{}, err
 		}
 		return owner(o.ObjectMeta, count(o.Spec.Replicas), o.Status.ReadyReplicas, o.Spec.Selector)
 	},
-	"apps/StatefulSet": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+	"apps/StatefulSet": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (guard.Owner, error) {
 		o, err := kube.AppsV1().StatefulSets(ns).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return Owner{}, err
+			return guard.Owner{}, err
 		}
 		return owner(o.ObjectMeta, count(o.Spec.Replicas), o.Status.ReadyReplicas, o.Spec.Selector)
 	},
-	"apps/DaemonSet": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+	"apps/DaemonSet": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (guard.Owner, error) {
 		o, err := kube.AppsV1().DaemonSets(ns).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return Owner{}, err
+			return guard.Owner{}, err
 		}
 		return owner(o.ObjectMeta, o.Status.DesiredNumberScheduled, o.Status.NumberReady, o.Spec.Selector)
 	},
-	"batch/Job": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+	"batch/Job": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (guard.Owner, error) {
 		o, err := kube.BatchV1().Jobs(ns).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return Owner{}, err
+			return guard.Owner{}, err
 		}
 		ready := int32(0)
 		if o.Status.Ready != nil {
@@ -69,21 +55,21 @@ var owners = map[string]func(context.Context, kubernetes.Interface, string, stri
 		}
 		return owner(o.ObjectMeta, o.Status.Active, ready, o.Spec.Selector)
 	},
-	"/ReplicationController": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (Owner, error) {
+	"/ReplicationController": func(ctx context.Context, kube kubernetes.Interface, ns, name string) (guard.Owner, error) {
 		o, err := kube.CoreV1().ReplicationControllers(ns).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return Owner{}, err
+			return guard.Owner{}, err
 		}
 		return owner(o.ObjectMeta, count(o.Spec.Replicas), o.Status.ReadyReplicas, metav1.SetAsLabelSelector(o.Spec.Selector))
 	},
 }
 
-func owner(meta metav1.ObjectMeta, wanted, ready int32, selector *metav1.LabelSelector) (Owner, error) {
+func owner(meta metav1.ObjectMeta, wanted, ready int32, selector *metav1.LabelSelector) (guard.Owner, error) {
 	s, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil {
-		return Owner{}, fmt.Errorf("selector: %w", err)
+		return guard.Owner{}, fmt.Errorf("selector: %w", err)
 	}
-	return Owner{Object: guard.Object{ObjectMeta: meta}, Wanted: int(wanted), Ready: int(ready), Selector: s.String()}, nil
+	return guard.Owner{Object: guard.Object{ObjectMeta: meta}, Wanted: int(wanted), Ready: int(ready), Selector: s.String()}, nil
 }
 
 // count is spec.replicas, which defaults to 1.
@@ -96,7 +82,7 @@ func count(replicas *int32) int32 {
 
 // chain reads ref and what controls it, up to the top. It ends early, and says
 // why, where an owner is gone or of an unknown kind.
-func (r Reader) chain(ctx context.Context, ns string, ref *metav1.OwnerReference) (chain []Owner, gap string, err error) {
+func (r Reader) chain(ctx context.Context, ns string, ref *metav1.OwnerReference) (chain []guard.Owner, gap string, err error) {
 	// Two suffice for what Kubernetes itself makes; a cycle must not hang us.
 	for range 4 {
 		if ref == nil {
@@ -125,38 +111,29 @@ func known(ref metav1.OwnerReference) bool {
 
 // owner reads one owner; it is not found if it has another UID by now, or a
 // kind that is not known.
-func (r Reader) owner(ctx context.Context, ns string, ref metav1.OwnerReference) (Owner, bool, error) {
+func (r Reader) owner(ctx context.Context, ns string, ref metav1.OwnerReference) (guard.Owner, bool, error) {
 	read, ok := owners[groupKind(ref.APIVersion, ref.Kind)]
 	if !ok {
-		return Owner{}, false, nil
+		return guard.Owner{}, false, nil
 	}
 	o, err := read(ctx, r.Kube, ns, ref.Name)
 	if apierrors.IsNotFound(err) {
-		return Owner{}, false, nil
+		return guard.Owner{}, false, nil
 	}
 	if err != nil {
-		return Owner{}, false, fmt.Errorf("read %s %s/%s: %w", ref.Kind, ns, ref.Name, err)
+		return guard.Owner{}, false, fmt.Errorf("read %s %s/%s: %w", ref.Kind, ns, ref.Name, err)
 	}
 	o.Kind, o.APIVersion = ref.Kind, ref.APIVersion
 	return o, o.UID == ref.UID, nil
 }
 
-// Controller reads what controls the pod; false if it is gone, or was never there.
-func (r Reader) Controller(ctx context.Context, pod *corev1.Pod) (Owner, bool, error) {
-	ref := metav1.GetControllerOf(pod)
-	if ref == nil {
-		return Owner{}, false, nil
-	}
-	return r.owner(ctx, pod.Namespace, *ref)
-}
-
 // Owner reads the controller t; false if it is gone or replaced.
-func (r Reader) Owner(ctx context.Context, t heal.Target) (Owner, bool, error) {
+func (r Reader) Owner(ctx context.Context, t heal.Target) (guard.Owner, bool, error) {
 	return r.owner(ctx, t.Namespace, metav1.OwnerReference{APIVersion: t.APIVersion, Kind: t.Kind, Name: t.Name, UID: uid(t.UID)})
 }
 
 // PodsOf reads the pods that o controls.
-func (r Reader) PodsOf(ctx context.Context, o Owner) ([]corev1.Pod, error) {
+func (r Reader) PodsOf(ctx context.Context, o guard.Owner) ([]corev1.Pod, error) {
 	return r.PodsOfTarget(ctx, o.Target(), o.Selector)
 }
 

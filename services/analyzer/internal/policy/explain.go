@@ -75,6 +75,8 @@ func (a Account) summary(veto string) string {
 	switch {
 	case a.Held != "":
 		return fmt.Sprintf("Only watch %s: %s.", what, a.Held)
+	case d.Strategy == heal.Monitor && len(a.Refined) > 0:
+		return fmt.Sprintf("Only watch %s: %s.", what, a.Refined[len(a.Refined)-1])
 	case d.Strategy == heal.Monitor:
 		return fmt.Sprintf("Only watch %s: the policy asks for no more.", what)
 	case veto != "":

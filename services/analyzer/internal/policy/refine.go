@@ -6,6 +6,7 @@ import "github.com/selfheal/selfheal/pkg/heal"
 type Case struct {
 	Failure  heal.Failure
 	Severity heal.Severity
+	Similar  int // failures in the window, this one not counted
 	Cause    heal.Cause
 }
 
@@ -20,6 +21,11 @@ type refinement struct {
 // sees what the ones before it made of the strategy.
 var refinements = []refinement{
 	proofOfDeath,
+	restartNeverCures,
+	badCommand,
+	outOfMemory,
+	pressure,
+	nothingAvailable,
 }
 
 // A Choice is a strategy and how it came about.

@@ -42,6 +42,7 @@ var kinds = []kind{
 	{"slack", openSlack},
 	{"pagerduty", openPagerDuty},
 	{"email", openEmail},
+	{"alertmanager", openAlertmanager},
 	{"webhook", openWebhook},
 }
 
@@ -113,6 +114,12 @@ const redacted = "***"
 // of all that looks like one: whoever may name a pod could send the person on
 // call anywhere.
 func unlink(text string) string { return strings.ReplaceAll(text, "://", "[:]//") }
+
+// proven reports whether the trouble was seen to be over, on the live cluster,
+// after what we did.
+func proven(r heal.Result) bool {
+	return r.Outcome == heal.Succeeded && r.Verification != nil && r.Verification.Passed
+}
 
 // keyForm is what any system takes as a key: PagerDuty's may have 255 characters.
 var keyForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,255}$`)

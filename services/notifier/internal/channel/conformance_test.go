@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -38,7 +39,10 @@ func httpSubjects() []subject {
 		{"pagerduty", "", func(s *config.Settings, url string) {
 			s.PagerDutyEnabled, s.PagerDutyRoutingKey, s.PagerDutyAPIURL = true, routingKey, url
 		}},
-		{"webhook", "", func(s *config.Settings, url string) { s.WebhookURL = config.Secret(url) }},
+		{"alertmanager", "", func(s *config.Settings, url string) { s.AlertmanagerURL = url }},
+		{"webhook", "", func(s *config.Settings, url string) {
+			s.WebhookURL, s.WebhookSecret = config.Secret(url), "whsec-CANARY"
+		}},
 	}
 }
 
@@ -250,10 +254,12 @@ func (c subject) noHTTP(t *testing.T) {
 			if err != nil {
 				return
 			}
-			buf := make([]byte, 1024)
-			n, _ := conn.Read(buf)
-			_, _ = conn.Write(bytes.ToUpper(buf[:5]))
-			_, _ = conn.Write(buf[5:n])
+			var raw bytes.Buffer
+			if r, err := http.ReadRequest(bufio.NewReader(io.TeeReader(conn, &raw))); err == nil {
+				_, _ = io.Copy(io.Discard, r.Body) // an answer to half of it would be another error
+			}
+			_, _ = conn.Write(bytes.ToUpper(raw.Bytes()[:5]))
+			_, _ = conn.Write(raw.Bytes()[5:])
 			_ = conn.Close()
 		}
 	}()

@@ -148,8 +148,8 @@ func (m *mailer) hand(ctx context.Context, msg *gomail.Msg) error {
 		if err != nil {
 			return nil, err
 		}
-		// The library starts a deadline anew with each of its steps, and leaves
-		// the connection open when one of the first fails.
+		// The library starts its deadline anew with each step, and leaves the
+		// connection open when one of the first fails.
 		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 		release = func() { stop(); _ = conn.Close() }
 		if !m.implicit {
@@ -178,8 +178,11 @@ func (m *mailer) options(dial gomail.DialContextFunc) []gomail.Option {
 	if !m.insist {
 		policy = gomail.TLSOpportunistic
 	}
+	// Without the library's RSET after the message: when that failed, a message
+	// that was taken would look as if it was not.
 	all := []gomail.Option{
-		gomail.WithPort(m.port), gomail.WithTimeout(m.timeout), gomail.WithDialContextFunc(dial),
+		gomail.WithPort(m.port), gomail.WithTimeout(2 * m.timeout), // ours ends first, and says what was waited for
+		gomail.WithDialContextFunc(dial),
 		gomail.WithTLSPolicy(policy), gomail.WithTLSConfig(m.tls()), gomail.WithoutNoop(), gomail.WithoutRset(),
 	}
 	if m.implicit {

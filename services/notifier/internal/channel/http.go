@@ -55,12 +55,18 @@ const (
 // newPoster checks the URL in the setting. It may reach anywhere, and as often
 // as it likes, unless limit and pace say otherwise.
 func newPoster(setting string, secret config.Secret, timeout time.Duration) (*poster, error) {
+	p, err := newPlainPoster(setting, secret, timeout)
+	if err == nil && p.url.Scheme == "http" && !loopback(p.url.Hostname()) {
+		return nil, fmt.Errorf("%s: want https://, got http:// to %s; http:// is only for a loopback host", setting, p.url.Hostname())
+	}
+	return p, err
+}
+
+// newPlainPoster is newPoster for what may go by http:// too.
+func newPlainPoster(setting string, secret config.Secret, timeout time.Duration) (*poster, error) {
 	u, err := url.Parse(secret.Reveal())
-	switch {
-	case err != nil || u.Hostname() == "" || u.Opaque != "" || (u.Scheme != "https" && u.Scheme != "http"):
+	if err != nil || u.Hostname() == "" || u.Opaque != "" || (u.Scheme != "https" && u.Scheme != "http") {
 		return nil, fmt.Errorf("%s: want a URL with https:// and a host (it is a secret and not shown)", setting)
-	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return nil, fmt.Errorf("%s: want https://, got http:// to %s; http:// is only for a loopback host", setting, u.Hostname())
 	}
 	p := &poster{setting: setting, url: u, timeout: timeout, pace: rate.NewLimiter(rate.Inf, 1), secrets: secretParts(u)}
 	p.limit(anywhere)

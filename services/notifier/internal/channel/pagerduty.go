@@ -82,12 +82,12 @@ const (
 // nobody of an acknowledged alert, so its failure would go unheard.
 func pagerDutyAction(r heal.Result) string {
 	switch {
-	case r.Outcome != heal.Succeeded:
-		return pagerDutyTrigger
-	case r.Verification == nil || !r.Verification.Passed:
+	case proven(r):
+		return pagerDutyResolve
+	case r.Outcome == heal.Succeeded:
 		return pagerDutyAcknowledge
 	}
-	return pagerDutyResolve
+	return pagerDutyTrigger
 }
 
 // PagerDuty's limits in characters (https://developer.pagerduty.com/docs/events-api-v2/trigger-events/),

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -83,6 +84,53 @@ func TestTheWebhookGetsTheResultsEventAsItWas(t *testing.T) {
 		if got := r.header.Get(key); got != want {
 			t.Errorf("%s: %q, want %q", key, got, want)
 		}
+	}
+}
+
+func TestTheSignatureIsOfTheTimeAndTheBody(t *testing.T) {
+	// printf '1795349993.{"a":1}' | openssl dgst -sha256 -hmac whsec
+	const want = "t=1795349993,v1=4cefb250fa01fa3e9b6d1bc0f6a2a77fdc05014049392f7113d9efdee5c0bfce"
+	if got := signature("whsec", time.Unix(1795349993, 0), []byte(`{"a":1}`)); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestTheWebhookCanTellThatItIsUs(t *testing.T) {
+	const shared = "a secret that the webhook's owner knows"
+	url, got := double(t)
+	s := settings()
+	s.WebhookURL, s.WebhookSecret = config.Secret(url), shared
+	line := openOne(t, s)
+	if len(line.Warnings) != 0 {
+		t.Errorf("warnings: %q", line.Warnings)
+	}
+	begin := time.Now().Unix()
+	if err := line.Send(t.Context(), sample.Notification("webhook", "", sample.Healed())); err != nil {
+		t.Fatal(err)
+	}
+	r := <-got
+	var sent int64
+	var sum string
+	if _, err := fmt.Sscanf(r.header.Get("Selfheal-Signature"), "t=%d,v1=%s", &sent, &sum); err != nil {
+		t.Fatalf("signature %q: %v", r.header.Get("Selfheal-Signature"), err)
+	}
+	if now := time.Now().Unix(); sent < begin || sent > now {
+		t.Errorf("sent at %d, want %d to %d", sent, begin, now)
+	}
+	if want := signature(shared, time.Unix(sent, 0), r.body); r.header.Get("Selfheal-Signature") != want {
+		t.Errorf("signature %s, want %s", r.header.Get("Selfheal-Signature"), want)
+	}
+
+	s.WebhookSecret = ""
+	if err := openOne(t, s).Send(t.Context(), sample.Notification("webhook", "", sample.Healed())); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-got; r.header["Selfheal-Signature"] != nil {
+		t.Errorf("signed without a secret: %s", r.header.Get("Selfheal-Signature"))
+	}
+	s.WebhookSecret = "canary"
+	if diff := cmp.Diff([]string{"webhook_secret has 6 bytes: less than 16 can be guessed"}, openOne(t, s).Warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 }
 

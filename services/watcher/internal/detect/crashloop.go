@@ -14,9 +14,14 @@ import (
 // once more. Between two crashes such a container runs for a moment, which is
 // neither the end of the failure nor the start of a new one.
 var crashLoop = Detector[*corev1.Pod]{
-	Name:   "crash_loop",
-	Row:    "P1",
-	Type:   heal.PodFailure,
+	Name: "crash_loop",
+	Row:  "P1",
+	Type: heal.PodFailure,
+
+	Reasons: []string{crashLoopBackOff},
+	Hold:    "2 × `pod_check_interval`; none from 3 restarts (or `pod_restart_threshold`) in 10 min",
+	Excused: podExcused,
+
 	Find:   findCrashLoops,
 	Excuse: podExcuse,
 	Well:   containerWell,
@@ -31,51 +36,49 @@ const restartBurst = 3
 
 func findCrashLoops(pod *corev1.Pod, facts Facts) []Finding {
 	var found []Finding
-	look := func(list []corev1.ContainerStatus, field, noun string) {
-		for i := range list {
-			c := &list[i]
-			if w := c.State.Waiting; w == nil || w.Reason != crashLoopBackOff {
-				continue
-			}
-			f := Finding{
-				Part:     c.Name,
-				Reason:   crashLoopBackOff,
-				Hold:     2 * facts.PodCheckInterval,
-				Metadata: map[string]string{"container": c.Name},
-			}
-			if n := facts.Restarts[c.Name]; n > 0 {
-				f.Metadata["restarts_in_window"] = strconv.Itoa(n)
-				if n >= min(restartBurst, facts.PodRestartThreshold) {
-					f.Hold = 0
-				}
-			}
-			path := fmt.Sprintf("status.%s[%d]", field, i)
-			restarts := strconv.Itoa(int(c.RestartCount))
-			f.Evidence = []heal.Evidence{
-				{Path: path + ".restartCount", Value: restarts},
-				{Path: path + ".state.waiting.reason", Value: crashLoopBackOff},
-			}
-			f.Description = fmt.Sprintf("%s %s is in %s: %s", noun, c.Name, crashLoopBackOff, count(int(c.RestartCount), "restart"))
-			if last := c.LastTerminationState.Terminated; last != nil {
-				code := strconv.Itoa(int(last.ExitCode))
-				f.Evidence = append(f.Evidence,
-					heal.Evidence{Path: path + ".lastState.terminated.reason", Value: last.Reason},
-					heal.Evidence{Path: path + ".lastState.terminated.exitCode", Value: code})
-				f.Description += ", last exit " + code
-				f.Metadata["exit_code"] = code
-				if last.Reason != "" {
-					f.Metadata["last_reason"] = last.Reason
-				}
-				if last.Reason == "OOMKilled" {
-					f.Description += " (out of memory)"
-				}
-			}
-			found = append(found, f)
+	for _, c := range containers(pod) {
+		if c.waits() != crashLoopBackOff {
+			continue
 		}
+		f := Finding{
+			Part:     c.Name,
+			Reason:   crashLoopBackOff,
+			Hold:     2 * facts.PodCheckInterval,
+			Metadata: map[string]string{"container": c.Name},
+		}
+		if n := facts.Restarts[c.Name]; n > 0 {
+			f.Metadata["restarts_in_window"] = strconv.Itoa(n)
+			if n >= min(restartBurst, facts.PodRestartThreshold) {
+				f.Hold = 0
+			}
+		}
+		f.Evidence = []heal.Evidence{
+			{Path: c.path + ".restartCount", Value: strconv.Itoa(int(c.RestartCount))},
+			{Path: c.path + ".state.waiting.reason", Value: crashLoopBackOff},
+		}
+		f.Description = fmt.Sprintf("%s is in %s: %s", c, crashLoopBackOff, count(int(c.RestartCount), "restart"))
+		if last := c.LastTerminationState.Terminated; last != nil {
+			f.tellEnd(c.path+".lastState", last)
+		}
+		found = append(found, f)
 	}
-	look(pod.Status.InitContainerStatuses, "initContainerStatuses", "init container")
-	look(pod.Status.ContainerStatuses, "containerStatuses", "container")
 	return found
+}
+
+// tellEnd adds how a container last ended.
+func (f *Finding) tellEnd(path string, end *corev1.ContainerStateTerminated) {
+	code := strconv.Itoa(int(end.ExitCode))
+	f.Evidence = append(f.Evidence,
+		heal.Evidence{Path: path + ".terminated.reason", Value: end.Reason},
+		heal.Evidence{Path: path + ".terminated.exitCode", Value: code})
+	f.Description += ", last exit " + code
+	f.Metadata["exit_code"] = code
+	if end.Reason != "" {
+		f.Metadata["last_reason"] = end.Reason
+	}
+	if end.Reason == outOfMemory {
+		f.Description += " (out of memory)"
+	}
 }
 
 // count writes "1 restart", "2 restarts".

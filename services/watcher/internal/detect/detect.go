@@ -5,13 +5,29 @@
 // and no memory, so its test is a table. How long something must last before
 // it counts, and when it is over, is the business of package episode.
 //
-// To add a detector, write it in a file of its own and list it in Pods or
-// Nodes below; nothing else changes.
+// One detector speaks for one state of a container. The field decides which:
+//
+//   - a container that waits is spoken for by the one detector that lists the
+//     reason for which it waits;
+//   - one that has ended belongs to init_failing, if it is an init container;
+//   - one that runs belongs to oom_killed if its last ends were for want of
+//     memory, or else to restarting if it keeps starting without having been
+//     made to wait, or else to not_ready;
+//   - unschedulable, stuck_creating and not_ready, which are about a pod as a
+//     whole, are silent while a container of it is spoken for;
+//   - once a pod is to go, only stuck_terminating speaks;
+//   - while a node is not ready, only node_not_ready speaks, for the node and
+//     for what runs on it.
+//
+// To add a detector, write it in a file of its own and list it in Pods, Nodes
+// or Deployments below; nothing else changes. Its row in docs/failures.md is
+// written by `go test ./internal/detect -update`.
 package detect
 
 import (
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -21,9 +37,27 @@ import (
 var (
 	Pods = []Detector[*corev1.Pod]{
 		crashLoop,
+		restarting,
+		oomKilled,
+		imagePull,
+		imageInvalid,
+		configError,
+		containerCreateError,
+		initFailing,
+		stuckCreating,
+		unschedulable,
+		notReady,
+		stuckTerminating,
 	}
 	Nodes = []Detector[*corev1.Node]{
 		nodeNotReady,
+		nodePressure,
+		networkUnavailable,
+		nodeProblem,
+	}
+	Deployments = []Detector[*appsv1.Deployment]{
+		deploymentStalled,
+		deploymentUnavailable,
 	}
 )
 
@@ -32,6 +66,11 @@ type Detector[T any] struct {
 	Name string           // stable; part of every episode's identity
 	Row  string           // the rows of the failure catalogue that it covers
 	Type heal.FailureType // of what it finds
+
+	// For docs/failures.md, and for whoever must know what can come.
+	Reasons []string // every reason that it gives
+	Hold    string   // how long what it finds must last
+	Excused string   // when that does not count
 
 	// Find says what is wrong with obj now, one finding for each part of it.
 	Find func(obj T, facts Facts) []Finding
@@ -61,10 +100,15 @@ type Facts struct {
 
 	// Of a pod.
 	Restarts    map[string]int // by container: restarts that we saw within RestartWindow
+	BackedOff   map[string]int // by container: how often we saw it begin to wait in CrashLoopBackOff within RestartWindow
+	OOMKills    map[string]int // by container: ends for want of memory that we know of within OOMWindow
 	NodeFailing bool           // the node it runs on is itself not ready
 
 	// Of a node.
 	SeenReady bool // we have seen it ready at least once
+
+	// Of a deployment.
+	RolloutSince time.Time // when we first saw its present revision
 }
 
 // Thresholds are the operator's settings that detectors use.

@@ -96,9 +96,9 @@ func TestRestartsAreCountedWithinTheWindowOnly(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var tally Tally
 			for _, s := range tt.seen {
-				tally = tally.Add(s.n, noon.Add(s.after))
+				tally = tally.Add(s.n, noon.Add(s.after), RestartWindow)
 			}
-			if got := tally.Within(noon.Add(tt.at)); got != tt.want {
+			if got := tally.Within(noon.Add(tt.at), RestartWindow); got != tt.want {
 				t.Errorf("within the window = %d, want %d", got, tt.want)
 			}
 			if len(tally) > maxRestarts {
@@ -116,6 +116,9 @@ func TestDetectorsHaveNamesOfTheirOwnAndAllThatIsRequired(t *testing.T) {
 	for _, d := range Nodes {
 		check(t, seen, d)
 	}
+	for _, d := range Deployments {
+		check(t, seen, d)
+	}
 }
 
 func check[T any](t *testing.T, seen map[string]bool, d Detector[T]) {
@@ -126,5 +129,13 @@ func check[T any](t *testing.T, seen map[string]bool, d Detector[T]) {
 	seen[d.Name] = true
 	if d.Name == "" || d.Row == "" || d.Type.ActionType() == "" || d.Find == nil {
 		t.Errorf("detector %q lacks a name, a row of the catalogue, a failure type, or Find", d.Name)
+	}
+	if len(d.Reasons) == 0 || d.Hold == "" || d.Excused == "" {
+		t.Errorf("detector %q lacks what docs/failures.md says of it", d.Name)
+	}
+	for _, reason := range d.Reasons {
+		if !camelCase.MatchString(reason) {
+			t.Errorf("detector %q gives the reason %q, which is not CamelCase", d.Name, reason)
+		}
 	}
 }

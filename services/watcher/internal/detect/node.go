@@ -1,11 +1,14 @@
 package detect
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/selfheal/selfheal/pkg/heal"
 )
 
 // nodeBootstrap is how long a node that was never ready is taken to be
@@ -43,4 +46,53 @@ func ReadyCondition(node *corev1.Node) (int, *corev1.NodeCondition) {
 		}
 	}
 	return -1, nil
+}
+
+// conditionExcuse is the event hygiene of all that a node's other conditions
+// show: besides that of nodes, what a node that is not ready says about itself
+// is old, and node_not_ready speaks for it.
+func conditionExcuse(node *corev1.Node, facts Facts) Excuse {
+	if e := nodeExcuse(node, facts); e != None {
+		return e
+	}
+	if _, ready := ReadyCondition(node); ready == nil || ready.Status != corev1.ConditionTrue {
+		return Masked
+	}
+	return None
+}
+
+const (
+	nodeExcused      = "the node is leaving (deleted; tainted by an autoscaler, Karpenter or its provider), or has never been ready and is younger than 10 min"
+	conditionExcused = nodeExcused + "; it is not ready (node_not_ready)"
+)
+
+// conditionFinding is what is found of a condition that is True and should not be.
+func conditionFinding(node *corev1.Node, i int, hold time.Duration) Finding {
+	c := &node.Status.Conditions[i]
+	path := fmt.Sprintf("status.conditions[%d]", i)
+	f := Finding{
+		Part: string(c.Type), Reason: string(c.Type), Hold: hold,
+		Description: fmt.Sprintf("node %s has %s", node.Name, c.Type),
+		Evidence:    []heal.Evidence{{Path: path + ".status", Value: string(c.Status)}},
+		Metadata:    map[string]string{"condition": string(c.Type)},
+	}
+	if c.Reason != "" {
+		f.Evidence = append(f.Evidence, heal.Evidence{Path: path + ".reason", Value: c.Reason})
+	}
+	if c.Message != "" {
+		f.Description += ": " + c.Message
+		f.Evidence = append(f.Evidence, heal.Evidence{Path: path + ".message", Value: c.Message})
+	}
+	return f
+}
+
+// conditionOver reports whether a node says that a condition is over. One that
+// it does not report any more is none.
+func conditionOver(node *corev1.Node, part string) bool {
+	for i := range node.Status.Conditions {
+		if string(node.Status.Conditions[i].Type) == part {
+			return node.Status.Conditions[i].Status == corev1.ConditionFalse
+		}
+	}
+	return true
 }

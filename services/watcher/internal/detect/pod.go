@@ -4,6 +4,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// podExcused is podExcuse in words.
+const podExcused = "the pod is deleted, done, disrupted on purpose or a mirror pod; its node is not ready"
+
 // podExcuse is the event hygiene of pods: what happens to a pod on purpose is
 // not a failure, and what a dead node does to its pods belongs to the node.
 func podExcuse(pod *corev1.Pod, facts Facts) Excuse {
@@ -20,12 +23,20 @@ func podExcuse(pod *corev1.Pod, facts Facts) Excuse {
 }
 
 func podCondition(pod *corev1.Pod, t corev1.PodConditionType) corev1.ConditionStatus {
-	for i := range pod.Status.Conditions {
-		if pod.Status.Conditions[i].Type == t {
-			return pod.Status.Conditions[i].Status
-		}
+	if _, c := conditionOf(pod, t); c != nil {
+		return c.Status
 	}
 	return corev1.ConditionUnknown
+}
+
+// conditionOf finds a condition, and its index for evidence.
+func conditionOf(pod *corev1.Pod, t corev1.PodConditionType) (int, *corev1.PodCondition) {
+	for i := range pod.Status.Conditions {
+		if pod.Status.Conditions[i].Type == t {
+			return i, &pod.Status.Conditions[i]
+		}
+	}
+	return -1, nil
 }
 
 // containerWell reports whether a container is seen to work: it runs and is

@@ -6,17 +6,20 @@ import "time"
 // restartCount never falls: 300 restarts last year say nothing about today.
 const RestartWindow = 10 * time.Minute
 
+// OOMWindow is the window in which ends for want of memory are counted: a leak
+// takes its time.
+const OOMWindow = time.Hour
+
 // maxRestarts bounds a Tally. No threshold may ask for more.
 const maxRestarts = 64
 
-// A Tally holds when a container was seen to restart, oldest first, at most
-// maxRestarts of them. It is a value: Add returns a new one.
+// A Tally holds when something happened to a container, such as a restart,
+// oldest first, at most maxRestarts times. It is a value: Add returns a new one.
 type Tally []time.Time
 
-// Add returns t with n restarts seen at now, without those that have left the
-// window.
-func (t Tally) Add(n int, now time.Time) Tally {
-	kept := t[len(t)-t.Within(now):]
+// Add returns t with n more at now, without those that have left the window.
+func (t Tally) Add(n int, now time.Time, window time.Duration) Tally {
+	kept := t[len(t)-t.Within(now, window):]
 	n = min(n, maxRestarts)
 	kept = kept[max(0, len(kept)+n-maxRestarts):]
 	sum := make(Tally, len(kept), len(kept)+n)
@@ -27,10 +30,10 @@ func (t Tally) Add(n int, now time.Time) Tally {
 	return sum
 }
 
-// Within is how many restarts were seen in the window that ends at now.
-func (t Tally) Within(now time.Time) int {
+// Within is how many there were in the window that ends at now.
+func (t Tally) Within(now time.Time, window time.Duration) int {
 	for i, at := range t {
-		if now.Sub(at) < RestartWindow {
+		if now.Sub(at) < window {
 			return len(t) - i
 		}
 	}

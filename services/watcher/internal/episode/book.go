@@ -83,7 +83,7 @@ func (b *Book) step(e *entry, now time.Time) Step {
 		if now.Sub(e.since) >= e.hold {
 			return Open
 		}
-		if !e.warmed {
+		if !e.warmed && e.hold <= haste {
 			return Warm
 		}
 	default:
@@ -93,6 +93,10 @@ func (b *Book) step(e *entry, now time.Time) Step {
 	}
 	return Nothing
 }
+
+// haste is the longest hold whose Open is prepared. What must last longer is
+// usual for a while, such as a pod that is being created, and mostly passes.
+const haste = 2 * time.Minute
 
 func (b *Book) occurrence(e *entry, now time.Time) (n int, next time.Time) {
 	n, age := b.cfg.Schedule.At(now.Sub(e.record.Opened))

@@ -180,7 +180,7 @@ func TestJudgeTellsFailingFromCalmAndExcused(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d := detectors[*corev1.Pod]{kind: pods, list: detect.Pods, node: func(*corev1.Pod) string { return "n1" }}
+			d := detectors[*corev1.Pod]{kind: pods, list: detect.Pods[:1], node: func(*corev1.Pod) string { return "n1" }}
 			var got []episode.State
 			for _, s := range d.judge(tt.pod, tt.facts, tt.tracked) {
 				got = append(got, s.State)

@@ -18,6 +18,7 @@ import (
 var kinds = []kind{
 	pods,
 	nodes,
+	deployments,
 }
 
 // A kind is a kind of object that is watched. It hides the object's type, so
@@ -125,21 +126,31 @@ func finds(found []detect.Finding, part string) bool {
 }
 
 // slimMeta keeps what messages, owners and detectors need. Annotations may
-// hold anything, secrets included; only the mark of a mirror pod is kept.
+// hold anything, secrets included; only two of Kubernetes' own are kept.
 func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	slim := metav1.ObjectMeta{
 		Name:              m.Name,
 		Namespace:         m.Namespace,
 		UID:               m.UID,
 		ResourceVersion:   m.ResourceVersion,
+		Generation:        m.Generation,
 		CreationTimestamp: m.CreationTimestamp,
 		DeletionTimestamp: m.DeletionTimestamp,
+	}
+	if m.DeletionTimestamp != nil { // only then do they say something
+		slim.DeletionGracePeriodSeconds = m.DeletionGracePeriodSeconds
+		slim.Finalizers = m.Finalizers
 	}
 	if c := metav1.GetControllerOfNoCopy(&m); c != nil {
 		slim.OwnerReferences = []metav1.OwnerReference{*c}
 	}
-	if mirror := m.Annotations[corev1.MirrorPodAnnotationKey]; mirror != "" {
-		slim.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: mirror}
+	for _, key := range []string{corev1.MirrorPodAnnotationKey, detect.RevisionAnnotation} {
+		if value := m.Annotations[key]; value != "" {
+			if slim.Annotations == nil {
+				slim.Annotations = map[string]string{}
+			}
+			slim.Annotations[key] = clip(value)
+		}
 	}
 	return slim
 }

@@ -23,7 +23,7 @@ const (
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		observations: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: heal.MetricPrefix + "observations_total", Help: "Sightings of something failing.",
+			Name: heal.MetricPrefix + "observations_total", Help: "Sightings of something failing, or that would be if it lasted.",
 		}, []string{"type"}),
 		published: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: heal.MetricPrefix + "events_published_total", Help: "Failure events stored on the bus.",

@@ -37,7 +37,11 @@ func openPods(w *Watcher, k kind) view {
 		list: detect.Pods,
 		node: func(p *corev1.Pod) string { return p.Spec.NodeName },
 	}
-	var restarts restarts
+	var (
+		restarts = tallies{window: detect.RestartWindow}
+		backoffs = tallies{window: detect.RestartWindow}
+		oomKills = tallies{window: detect.OOMWindow}
+	)
 	return view{
 		judge: func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting {
 			pod := obj.(*corev1.Pod)
@@ -45,15 +49,25 @@ func openPods(w *Watcher, k kind) view {
 				Now:         now,
 				Thresholds:  w.cfg.Thresholds,
 				Restarts:    restarts.of(string(pod.UID), now),
+				BackedOff:   backoffs.of(string(pod.UID), now),
+				OOMKills:    oomKills.of(string(pod.UID), now),
 				NodeFailing: w.nodeFailing(pod.Spec.NodeName),
 			}, tracked)
 		},
 		change: func(old, obj metav1.Object, now time.Time) {
-			if old != nil { // of a pod that is new to us nothing is known but a total
-				restarts.note(old.(*corev1.Pod), obj.(*corev1.Pod), now)
+			pod := obj.(*corev1.Pod)
+			before, _ := old.(*corev1.Pod)
+			noteOOMKills(&oomKills, before, pod, now)
+			if before != nil { // of a pod that is new to us nothing else is known but a total
+				noteRestarts(&restarts, before, pod, now)
 			}
+			noteBackoffs(&backoffs, before, pod, now)
 		},
-		forget: restarts.forget,
+		forget: func(uid string) {
+			restarts.forget(uid)
+			backoffs.forget(uid)
+			oomKills.forget(uid)
+		},
 	}
 }
 
@@ -70,83 +84,9 @@ func (w *Watcher) nodeFailing(name string) bool {
 	return ready != nil && ready.Status != corev1.ConditionTrue
 }
 
-// maxRestarting is how many pods' restarts are remembered at once. Beyond
-// it a crash loop waits out its hold instead of being known at once.
-const maxRestarting = 100_000
-
-// restarts remembers when containers were seen to restart, of the pods in
-// which one did within the window.
-type restarts struct {
-	pods  map[string]map[string]detect.Tally // by UID and container
-	limit int                                // size at which to look for what has left the window …
-	swept time.Time                          // … unless we just did
-}
-
-// note takes in what a change says. A container without a status in old had
-// not been started yet.
-func (r *restarts) note(old, pod *corev1.Pod, now time.Time) {
-	r.noteList(pod, old.Status.InitContainerStatuses, pod.Status.InitContainerStatuses, now)
-	r.noteList(pod, old.Status.ContainerStatuses, pod.Status.ContainerStatuses, now)
-}
-
-func (r *restarts) noteList(pod *corev1.Pod, old, list []corev1.ContainerStatus, now time.Time) {
-	for i := range list {
-		before := int32(0)
-		for j := range old {
-			if old[j].Name == list[i].Name {
-				before = old[j].RestartCount
-			}
-		}
-		if grown := int(list[i].RestartCount - before); grown > 0 {
-			r.add(string(pod.UID), list[i].Name, grown, now)
-		}
-	}
-}
-
-func (r *restarts) add(uid, container string, n int, now time.Time) {
-	if r.pods[uid] == nil {
-		if len(r.pods) >= max(r.limit, 1024) && now.Sub(r.swept) >= time.Minute {
-			r.prune(now)
-			r.limit, r.swept = 2*len(r.pods), now
-		}
-		if len(r.pods) >= maxRestarting {
-			return
-		}
-		if r.pods == nil {
-			r.pods = map[string]map[string]detect.Tally{}
-		}
-		r.pods[uid] = map[string]detect.Tally{}
-	}
-	r.pods[uid][container] = r.pods[uid][container].Add(n, now)
-}
-
-func (r *restarts) prune(now time.Time) {
-	for uid := range r.pods {
-		if len(r.of(uid, now)) == 0 {
-			delete(r.pods, uid)
-		}
-	}
-}
-
-// of counts a pod's restarts within the window, by container.
-func (r *restarts) of(uid string, now time.Time) map[string]int {
-	tallies := r.pods[uid]
-	if tallies == nil {
-		return nil
-	}
-	counts := map[string]int{}
-	for container, t := range tallies {
-		if n := t.Within(now); n > 0 {
-			counts[container] = n
-		}
-	}
-	return counts
-}
-
-func (r *restarts) forget(uid string) { delete(r.pods, uid) }
-
 // slimPod keeps of a pod what detectors read; above all no environment, no
-// command line and no volume. Add to it what a new detector needs.
+// command line, and of its volumes only which claims they are. Add to it what
+// a new detector needs.
 func slimPod(obj any) any {
 	p, ok := obj.(*corev1.Pod)
 	if !ok {
@@ -154,7 +94,7 @@ func slimPod(obj any) any {
 	}
 	return &corev1.Pod{
 		ObjectMeta: slimMeta(p.ObjectMeta),
-		Spec:       corev1.PodSpec{NodeName: p.Spec.NodeName, RestartPolicy: p.Spec.RestartPolicy},
+		Spec:       corev1.PodSpec{NodeName: p.Spec.NodeName, RestartPolicy: p.Spec.RestartPolicy, Volumes: slimVolumes(p.Spec.Volumes)},
 		Status: corev1.PodStatus{
 			Phase:                 p.Status.Phase,
 			Reason:                p.Status.Reason,
@@ -164,6 +104,18 @@ func slimPod(obj any) any {
 			ContainerStatuses:     slimStatuses(p.Status.ContainerStatuses),
 		},
 	}
+}
+
+func slimVolumes(list []corev1.Volume) []corev1.Volume {
+	var slim []corev1.Volume
+	for i := range list {
+		if claim := list[i].PersistentVolumeClaim; claim != nil {
+			slim = append(slim, corev1.Volume{VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim.ClaimName},
+			}})
+		}
+	}
+	return slim
 }
 
 func slimPodConditions(list []corev1.PodCondition) []corev1.PodCondition {

@@ -16,17 +16,22 @@ import (
 // says nothing at all (N2). Silence is the absence of news, not of the node;
 // the reason keeps the two apart.
 var nodeNotReady = Detector[*corev1.Node]{
-	Name:   "node_not_ready",
-	Row:    "N1, N2",
-	Type:   heal.NodeFailure,
-	Find:   findNotReady,
+	Name: "node_not_ready",
+	Row:  "N1, N2",
+	Type: heal.NodeFailure,
+
+	Reasons: []string{"KubeletNotReady", "NodeStatusUnknown"}, // or as the condition says
+	Hold:    "`node_failure_threshold` × `node_check_interval`",
+	Excused: nodeExcused,
+
+	Find:   findNodeNotReady,
 	Excuse: nodeExcuse,
 	Clear:  func(t Thresholds) time.Duration { return t.NodeCheckInterval },
 }
 
 var camelCase = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,63}$`)
 
-func findNotReady(node *corev1.Node, facts Facts) []Finding {
+func findNodeNotReady(node *corev1.Node, facts Facts) []Finding {
 	i, ready := ReadyCondition(node)
 	if ready == nil || ready.Status == corev1.ConditionTrue {
 		return nil

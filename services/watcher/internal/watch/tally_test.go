@@ -35,8 +35,8 @@ func TestOnlyRestartsThatWereSeenAreCounted(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var r restarts
-			r.note(pod(tt.old), pod(tt.now), noon)
+			r := tallies{window: detect.RestartWindow}
+			noteRestarts(&r, pod(tt.old), pod(tt.now), noon)
 			if diff := cmp.Diff(tt.want, r.of("u1", noon)); diff != "" {
 				t.Errorf("restarts (-want +got):\n%s", diff)
 			}
@@ -49,12 +49,12 @@ func TestOnlyRestartsThatWereSeenAreCounted(t *testing.T) {
 }
 
 func TestMemoryForRestartsIsBounded(t *testing.T) {
-	var r restarts
-	for i := range maxRestarting + 10 {
+	r := tallies{window: detect.RestartWindow}
+	for i := range maxTallied + 10 {
 		r.add(fmt.Sprint("old", i), "api", 1, noon)
 	}
-	if len(r.pods) != maxRestarting {
-		t.Errorf("%d pods remembered, want %d", len(r.pods), maxRestarting)
+	if len(r.pods) != maxTallied {
+		t.Errorf("%d pods remembered, want %d", len(r.pods), maxTallied)
 	}
 	later := noon.Add(detect.RestartWindow)
 	r.add("new", "api", 1, later)

@@ -1,0 +1,136 @@
+package guard
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+)
+
+// Wanted is spec.replicas, which defaults to 1.
+func Wanted(d *appsv1.Deployment) int32 {
+	if d.Spec.Replicas == nil {
+		return 1
+	}
+	return *d.Spec.Replicas
+}
+
+// progressDeadlineExceeded and newReplicaSetAvailable are reasons of the
+// condition Progressing, which k8s.io/api does not name.
+const (
+	progressDeadlineExceeded = "ProgressDeadlineExceeded"
+	newReplicaSetAvailable   = "NewReplicaSetAvailable"
+)
+
+// progressing is the Deployment's condition of that type; zero if it has none,
+// as when spec.progressDeadlineSeconds is the largest number there is.
+func progressing(d *appsv1.Deployment) appsv1.DeploymentCondition {
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentProgressing {
+			return c
+		}
+	}
+	return appsv1.DeploymentCondition{}
+}
+
+// Stalled reports whether the roll-out has missed its deadline.
+func Stalled(d *appsv1.Deployment) bool {
+	c := progressing(d)
+	return c.Status == corev1.ConditionFalse && c.Reason == progressDeadlineExceeded
+}
+
+// RollingOut reports whether a roll-out is under way that may still succeed.
+func RollingOut(d *appsv1.Deployment) bool {
+	c := progressing(d)
+	return c.Status == corev1.ConditionTrue && c.Reason != newReplicaSetAvailable
+}
+
+// SickDeployment reports whether the Deployment's roll-out has stalled or pods
+// of it are missing, and what shows it.
+func SickDeployment(d *appsv1.Deployment) (bool, string) {
+	wanted := Wanted(d)
+	if wanted == 0 {
+		return false, "it is scaled to zero"
+	}
+	seen := fmt.Sprintf("%d of %d replicas are available, %d updated", d.Status.AvailableReplicas, wanted, d.Status.UpdatedReplicas)
+	if Stalled(d) {
+		return true, "Progressing is False: " + progressDeadlineExceeded + ", " + seen
+	}
+	return d.Status.AvailableReplicas < wanted, seen
+}
+
+func deploymentSymptom(f Facts) (bool, string) {
+	if f.Deployment == nil {
+		return false, "it is not a Deployment"
+	}
+	return SickDeployment(f.Deployment)
+}
+
+// A Writer is a field manager, and when it last wrote.
+type Writer struct {
+	Name string
+	At   time.Time
+}
+
+// TemplateWriters are who wrote parts of the Deployment's pod template, the
+// latest first. It is the API server's own record, as with CordonManagers.
+func TemplateWriters(d *appsv1.Deployment) []Writer {
+	var writers []Writer
+	for _, entry := range d.ManagedFields {
+		var fields struct {
+			Spec map[string]json.RawMessage `json:"f:spec"`
+		}
+		if entry.FieldsV1 == nil || entry.Subresource != "" || json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
+			continue
+		}
+		if _, ok := fields.Spec["f:template"]; !ok {
+			continue
+		}
+		w := Writer{Name: heal.Clean(entry.Manager, 64)}
+		if entry.Time != nil {
+			w.At = entry.Time.Time
+		}
+		writers = append(writers, w)
+	}
+	slices.SortStableFunc(writers, func(a, b Writer) int { return b.At.Compare(a.At) })
+	return writers
+}
+
+// managers are those that put a template back that we change, by how they
+// call themselves as field managers, and by what their marks begin with.
+var managers = []struct {
+	name   string
+	fields []string
+	marks  []string
+}{
+	{"Argo CD", []string{"argocd-controller", "argocd-application-controller"}, []string{"argocd.argoproj.io/"}},
+	{"Flux", []string{"kustomize-controller", "helm-controller"}, []string{"kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/"}},
+}
+
+// ManagedBy names who would put the object's template back, and what shows
+// it; empty if nobody is known to.
+func ManagedBy(o metav1.ObjectMeta) (who, seen string) {
+	for _, m := range managers {
+		for _, marks := range []map[string]string{o.Labels, o.Annotations} {
+			for _, key := range slices.Sorted(maps.Keys(marks)) {
+				if slices.ContainsFunc(m.marks, func(prefix string) bool { return strings.HasPrefix(key, prefix) }) {
+					return m.name, fmt.Sprintf("%s: %s", key, heal.Clean(marks[key], 64))
+				}
+			}
+		}
+		for _, entry := range o.ManagedFields {
+			if slices.Contains(m.fields, entry.Manager) {
+				return m.name, "field manager " + entry.Manager
+			}
+		}
+	}
+	return "", ""
+}

@@ -1,0 +1,67 @@
+package verify
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/actuator/internal/guard"
+)
+
+// A Rollout is what must be known to tell whether a Deployment whose template
+// we changed is whole again.
+type Rollout struct {
+	Target     heal.Target
+	Deployment *appsv1.Deployment // what has its name now; nil for nothing
+	InPlace    bool               // it still has the template that we gave it
+	Done       string             // what we did to it: "it runs revision 1 again"
+}
+
+// Judge says how the roll-out is doing.
+func (r Rollout) Judge() Sight {
+	d := r.Deployment
+	switch {
+	case d == nil, string(d.UID) != r.Target.UID, d.DeletionTimestamp != nil:
+		return Sight{State: Moot, Reason: "NoLongerWanted", Message: r.Target.String() + " is gone"}
+	case !r.InPlace:
+		message := fmt.Sprintf("%s: somebody changed the template again%s: hands off, it has an owner", r.Target, lastWriter(d))
+		return Sight{State: Bad, Reason: "Overridden", Message: message,
+			Checks: []heal.Check{{Name: "template_in_place", Observed: message}}}
+	case guard.Wanted(d) == 0:
+		return Sight{State: Moot, Reason: "NoLongerWanted", Message: r.Target.String() + " was scaled to zero"}
+	}
+	wanted, s := guard.Wanted(d), d.Status
+	seen := fmt.Sprintf("%d of %d replicas are updated, %d available, %d unavailable", s.UpdatedReplicas, wanted, s.AvailableReplicas, s.UnavailableReplicas)
+	inPlace := heal.Check{Name: "template_in_place", Passed: true, Observed: r.Done}
+	whole := heal.Check{Name: "rolled_out", Observed: seen}
+	pending := func(message string) Sight {
+		return Sight{State: Pending, Message: message, Checks: []heal.Check{inPlace, whole}}
+	}
+	switch {
+	case d.Spec.Paused:
+		whole.Observed = "somebody paused it"
+		return pending(fmt.Sprintf("%s: %s, but somebody paused it before it was rolled out", r.Target, r.Done))
+	case s.ObservedGeneration < d.Generation:
+		whole.Observed = fmt.Sprintf("the controller has seen generation %d of %d", s.ObservedGeneration, d.Generation)
+		return pending(fmt.Sprintf("%s: %s", r.Target, whole.Observed))
+	case s.UpdatedReplicas != wanted, s.AvailableReplicas != wanted, s.Replicas != wanted, s.UnavailableReplicas != 0:
+		sight := pending(fmt.Sprintf("%s: %s, but %s", r.Target, r.Done, seen))
+		if guard.Stalled(d) {
+			sight.Late = &Conclusion{Outcome: heal.Failed, Reason: "NotFixed", Message: sight.Message}
+		}
+		return sight
+	}
+	whole.Passed = true
+	return Sight{State: Good, Reason: "Verified", Message: fmt.Sprintf("%s: %s, and %s", r.Target, r.Done, seen), Checks: []heal.Check{inPlace, whole}}
+}
+
+// lastWriter names who changed the template last, if that was not us.
+func lastWriter(d *appsv1.Deployment) string {
+	for _, w := range guard.TemplateWriters(d) {
+		if w.Name != heal.FieldManager {
+			return fmt.Sprintf(" (field manager %s)", w.Name)
+		}
+	}
+	return ""
+}

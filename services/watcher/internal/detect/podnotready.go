@@ -1,0 +1,57 @@
+package detect
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+)
+
+// notReady finds containers that run and were never restarted for it, but are
+// not ready. A pod that is not ready only because of a readiness gate is not
+// found: its containers are.
+var notReady = Detector[*corev1.Pod]{
+	Name: "not_ready",
+	Row:  "P12",
+	Type: heal.PodFailure,
+
+	Reasons: []string{containersNotReady},
+	Hold:    "15 min",
+	Excused: podExcused + "; its startup probe has not passed yet; only a readiness gate is not met; a container of the pod is failing otherwise",
+
+	Find:   findNotReady,
+	Excuse: podExcuse,
+}
+
+const (
+	containersNotReady = "ContainersNotReady"
+	notReadyHold       = 15 * time.Minute
+)
+
+func findNotReady(pod *corev1.Pod, facts Facts) []Finding {
+	i, ready := conditionOf(pod, corev1.PodReady)
+	if over(pod) || ready == nil || ready.Status != corev1.ConditionFalse || ready.Reason != containersNotReady {
+		return nil
+	}
+	var found []Finding
+	for _, c := range containers(pod) {
+		switch {
+		case c.State.Waiting != nil, initFailed(c), restarts(c, facts), shortOfMemory(c, facts):
+			return nil // there is more to be said about the pod
+		case c.init, c.State.Running == nil, c.Ready, c.Started != nil && !*c.Started:
+			continue
+		}
+		found = append(found, Finding{
+			Part: c.Name, Reason: containersNotReady, Hold: notReadyHold,
+			Description: fmt.Sprintf("%s runs, but is not ready", c),
+			Evidence: []heal.Evidence{
+				{Path: c.path + ".ready", Value: "false"},
+				{Path: fmt.Sprintf("status.conditions[%d].reason", i), Value: ready.Reason},
+			},
+			Metadata: map[string]string{"container": c.Name},
+		})
+	}
+	return found
+}
