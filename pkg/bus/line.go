@@ -181,14 +181,13 @@ func (l *line) look(ctx context.Context, cons jetstream.Consumer) error {
 	ctx, cancel := context.WithTimeout(ctx, l.b.pace.answer)
 	defer cancel()
 	info, err := cons.Info(ctx)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return err
+	case err == nil: // else it is the connection's trouble, told by Ready
+		l.b.metrics.pending.WithLabelValues(l.stream, l.c.Name).Set(float64(info.NumPending))
+		l.b.metrics.ackPending.WithLabelValues(l.stream, l.c.Name).Set(float64(info.NumAckPending))
+		l.b.metrics.redelivered.WithLabelValues(l.stream, l.c.Name).Set(float64(info.NumRedelivered))
 	}
-	if err != nil {
-		return nil // the connection's trouble, told by Ready
-	}
-	l.b.metrics.pending.WithLabelValues(l.stream, l.c.Name).Set(float64(info.NumPending))
-	l.b.metrics.ackPending.WithLabelValues(l.stream, l.c.Name).Set(float64(info.NumAckPending))
-	l.b.metrics.redelivered.WithLabelValues(l.stream, l.c.Name).Set(float64(info.NumRedelivered))
 	return nil
 }

@@ -476,6 +476,32 @@ func TestADecisionThatComesAgainAndAgainIsCarriedOutOnce(t *testing.T) {
 	}
 }
 
+func TestTwoDecisionsAboutOnePodActOnItOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for range 2 {
+		r.start(quick())
+	}
+	sick := r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
+	both := []heal.Decision{restartOf(sick), decide(podTarget(sick), heal.PodFailure, heal.Recreate)}
+	for _, d := range both {
+		r.publish(d)
+	}
+	succeeded := 0
+	for _, d := range both {
+		switch res := r.result(d, time.Minute); res.Outcome {
+		case heal.Succeeded:
+			succeeded++
+		case heal.Skipped: // AlreadyActedOn, TargetTerminating or TargetGone, by how far the first one was
+		default:
+			t.Errorf("ended %v: %s", end(res), res.Message)
+		}
+	}
+	if got := r.writes(); len(got) != 1 || succeeded != 1 {
+		t.Errorf("%d succeeded, writes %v, want one of each", succeeded, got)
+	}
+}
+
 func TestOverTheBudgetADecisionWaitsOrIsRefusedWithTheNumbers(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -293,6 +293,34 @@ func TestARolledBackDeploymentIsNotRolledBackAgain(t *testing.T) {
 	}
 }
 
+func TestARollbackIsNotMadeAgainWhenTheLedgerIsLost(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start(quick())
+	d := about(r.stalled(), heal.Rollback)
+	r.carryOut(d)
+	pods, err := r.admin.CoreV1().Pods(r.ns).List(t.Context(), metav1.ListOptions{LabelSelector: "app=web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.crash(*r.until(&pods.Items[0], "there", func(*corev1.Pod) bool { return true }))
+	r.untilDeployment("short of a pod", func(d *appsv1.Deployment) bool { return d.Status.AvailableReplicas == 1 })
+
+	other := newRig(t) // another bus, which knows nothing
+	other.ns = r.ns
+	cfg := quick()
+	cfg.RecoveryTimeout = 4 * time.Second
+	other.start(cfg)
+	res := other.carryOut(d)
+	if got, want := end(res), (ended{heal.TimedOut, "VerificationTimedOut"}); got != want {
+		t.Errorf("ended %v, want %v: %s", got, want, res.Message)
+	}
+	other.noWrites()
+	if res.Undo == nil || !strings.HasSuffix(res.Undo.Command, "--to-revision=2") {
+		t.Errorf("undo %+v", res.Undo)
+	}
+}
+
 func TestARollbackThatSomebodyUndoesIsNotFoughtOver(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -91,6 +91,14 @@ func (c *cluster) updateNode(node *corev1.Node) {
 	}
 }
 
+func (c *cluster) updateDeployment(d *appsv1.Deployment) {
+	c.t.Helper()
+	d.ResourceVersion = c.nextVersion()
+	if _, err := c.AppsV1().Deployments(d.Namespace).Update(c.t.Context(), d, metav1.UpdateOptions{}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 func controlledBy(version, kind, name, uid string) []metav1.OwnerReference {
 	yes := true
 	return []metav1.OwnerReference{{APIVersion: version, Kind: kind, Name: name, UID: types.UID(uid), Controller: &yes}}
@@ -101,6 +109,21 @@ func replicaSet() *appsv1.ReplicaSet {
 		Name: "checkout-7d9f6c", Namespace: "shop", UID: "uid-rs",
 		OwnerReferences: controlledBy("apps/v1", "Deployment", "checkout", "uid-deploy"),
 	}}
+}
+
+func deployment() *appsv1.Deployment {
+	three := int32(3)
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "checkout", Namespace: "shop", UID: "uid-deploy"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &three,
+			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "api", Command: []string{"canary"}}}}},
+		},
+		Status: appsv1.DeploymentStatus{AvailableReplicas: 3, UpdatedReplicas: 1, Conditions: []appsv1.DeploymentCondition{
+			{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "MinimumReplicasAvailable"},
+			{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "ReplicaSetUpdated"},
+		}},
+	}
 }
 
 func healthyPod() *corev1.Pod {

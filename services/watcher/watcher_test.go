@@ -16,11 +16,13 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/selfheal/selfheal/pkg/bus"
@@ -56,14 +58,14 @@ type running struct {
 	status func() map[string]any
 }
 
-func run(t testing.TB, cfg watcher.Config, c *cluster, b *bus.Bus) *running {
+func run(t testing.TB, cfg watcher.Config, kube kubernetes.Interface, b *bus.Bus) *running {
 	t.Helper()
 	r := &running{metrics: prometheus.NewRegistry(), checks: map[string]func() error{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
 		ended <- watcher.Run(ctx, cfg, watcher.Deps{
-			Bus: b, Kube: c, Metrics: r.metrics, Log: slog.New(slog.NewJSONHandler(&r.logs, nil)),
+			Bus: b, Kube: kube, Metrics: r.metrics, Log: slog.New(slog.NewJSONHandler(&r.logs, nil)),
 			Check:  func(field string, check func() error) { r.mu.Lock(); defer r.mu.Unlock(); r.checks[field] = check },
 			Status: func(fields func() map[string]any) { r.mu.Lock(); defer r.mu.Unlock(); r.status = fields },
 		})
@@ -499,6 +501,77 @@ func TestWhatIsMissingIsToldByReadinessAndInTheLog(t *testing.T) {
 	}
 	allowed.Store(true)
 	eventually(t, func() error { return errors.Join(r.check("k8s_connection"), r.check("monitoring_active")) })
+}
+
+func TestOneKindThatMayNotBeReadLeavesTheOthersBeingWatched(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	pod := healthyPod()
+	c := newCluster(t, replicaSet(), pod)
+	refused := apierrors.NewForbidden(appsv1.Resource("deployments"), "", errors.New(`user "watcher" lacks a role`))
+	c.PrependReactor("list", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, refused })
+	c.PrependWatchReactor("deployments", func(clienttesting.Action) (bool, watch.Interface, error) { return true, nil, refused })
+	r := run(t, slow, c, server.Bus(t, watcher.Name))
+	eventually(t, func() error {
+		if err := c.watched(1); err != nil && !strings.Contains(err.Error(), "deployments") {
+			return err
+		}
+		return nil
+	})
+
+	c.update(crashing(pod, 5))
+	if got := events.wait(1)[0]; got.Detector != "crash_loop" {
+		t.Errorf("event = %+v, want the pod's failure", got)
+	}
+	eventually(t, func() error {
+		err := r.check("k8s_connection")
+		if err == nil || !strings.Contains(err.Error(), "list deployments") || strings.Contains(err.Error(), "pods") {
+			return fmt.Errorf("k8s_connection says %v, want that deployments cannot be listed", err)
+		}
+		return nil
+	})
+	if log := r.logs.String(); !strings.Contains(log, "the watcher's role lacks a rule") || !strings.Contains(log, `"resource":"deployments","group":"apps"`) {
+		t.Errorf("the log does not say which rule is missing:\n%s", log)
+	}
+}
+
+func TestStalledRolloutIsAnnouncedWithItsDeploymentAsTheTarget(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	d := deployment()
+	c := newCluster(t, d)
+	run(t, quick, c, server.Bus(t, watcher.Name))
+	eventually(t, func() error { return c.watched(1) })
+
+	stalled := d.DeepCopy()
+	stalled.Annotations = map[string]string{"deployment.kubernetes.io/revision": "2", "note": "canary"}
+	stalled.Status.Conditions[1] = appsv1.DeploymentCondition{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded"}
+	c.updateDeployment(stalled)
+	got := events.wait(1)[0]
+	want := heal.Failure{
+		Type: heal.DeploymentFailure, Reason: "ProgressDeadlineExceeded", Severity: heal.High, ResourceName: "checkout", Namespace: "shop",
+		Description: "deployment checkout made no progress with its roll-out: 3 of 3 replicas available, 1 of the latest revision",
+		Target:      heal.Target{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "checkout", UID: "uid-deploy", ResourceVersion: "1"},
+		Detector:    "deployment_stalled",
+		Fingerprint: "deployment_failure/shop/Deployment/checkout/ProgressDeadlineExceeded",
+		EpisodeID:   heal.MakeEpisodeID(bustest.Cluster, "uid-deploy", "deployment_stalled", "", got.FirstSeen),
+		Occurrence:  1,
+		Evidence: []heal.Evidence{
+			{Path: "status.conditions[1].status", Value: "False"},
+			{Path: "status.conditions[1].reason", Value: "ProgressDeadlineExceeded"},
+			{Path: "status.availableReplicas", Value: "3"},
+			{Path: "status.updatedReplicas", Value: "1"},
+		},
+		Metadata: map[string]string{"revision": "2", "available": "3", "desired": "3", "updated": "1"},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(heal.Failure{}, "Timestamp", "FirstSeen")); diff != "" {
+		t.Errorf("event (-want +got):\n%s", diff)
+	}
+
+	c.updateDeployment(d.DeepCopy())
+	if end := events.wait(2)[1]; !end.Resolved() || end.EpisodeID != got.EpisodeID {
+		t.Errorf("second event = %+v, want the end of %s", end, got.EpisodeID)
+	}
 }
 
 func TestMetricsAndStatusCountWhatWasPublished(t *testing.T) {

@@ -91,18 +91,26 @@ func TestNothingIsLostOrDoneTwiceWhenEverythingIsKilled(t *testing.T) {
 	})
 
 	// Twice: more than one effective write for one target or one decision.
-	writes := map[string]int{}
+	writes := map[string][]kubetest.AuditEvent{}
 	for _, e := range effective(t, c, ns) {
-		writes[e.UID]++
+		writes[e.UID] = append(writes[e.UID], e)
 		if _, ok := victims[e.UID]; !ok {
 			t.Errorf("a write on something that was not broken: %v uid %s", e, e.UID)
 		}
 	}
 	twice := 0
-	for uid, k := range writes {
-		if k > 1 {
+	for uid, same := range writes {
+		if len(same) > 1 {
 			twice++
-			t.Errorf("%d effective writes on uid %s", k, uid)
+			t.Errorf("%d effective writes on uid %s:", len(same), uid)
+			for _, e := range same {
+				t.Logf("  %s %s", e.Time.Format(time.RFC3339Nano), e)
+			}
+			for _, e := range record.Results() {
+				if e.Data.Decision.Target.UID == uid {
+					t.Logf("  %s decision %s attempt %d: %s %s: %s; %+v", e.Data.StartedAt.Format(time.RFC3339Nano), e.Data.Decision.ID, e.Data.Attempt, e.Data.Outcome, e.Data.Reason, e.Data.Message, e.Data.Steps)
+				}
+			}
 		}
 	}
 	decisions := unique(t, "decision", record.Decisions(), func(e heal.Event[heal.Decision]) string { return e.Data.Failure.EventID() })

@@ -202,15 +202,15 @@ func currentContext(kubeconfig string) (name, server string) {
 // what was seen on one cluster must not be looked for on another.
 func DirName(kubeconfig string) string {
 	name, _ := currentContext(kubeconfig)
-	name = strings.Trim(unsafe.ReplaceAllString(name, "-"), "-.")
+	name = strings.Trim(foreign.ReplaceAllString(name, "-"), "-.")
 	if name == "" {
 		return "default"
 	}
 	return name
 }
 
-// unsafe is what does not belong into the name of a folder.
-var unsafe = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+// foreign is what does not belong into the name of a folder.
+var foreign = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
 // maxLog is when the log of an earlier run is put aside instead of continued.
 const maxLog = 32 << 20

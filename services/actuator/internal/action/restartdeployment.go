@@ -38,7 +38,7 @@ func planRestart(ctx context.Context, j *Job, d *appsv1.Deployment) (templateCha
 	}
 	sets, err := j.Reader.ReplicaSetsOf(ctx, d)
 	if err != nil {
-		return templateChange{}, err
+		return templateChange{}, answer(err, j.Decision.Target)
 	}
 	if v := judgeRestart(j.Decision.Target, d, sets); !v.Allowed() {
 		return templateChange{}, Refused(guard.Refuse("restart", v))

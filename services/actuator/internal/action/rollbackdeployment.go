@@ -44,7 +44,7 @@ func planRollback(ctx context.Context, j *Job, d *appsv1.Deployment) (templateCh
 	}
 	sets, err := j.Reader.ReplicaSetsOf(ctx, d)
 	if err != nil {
-		return templateChange{}, err
+		return templateChange{}, answer(err, j.Decision.Target)
 	}
 	change, v := judgeRollback(time.Now(), j.Decision, d, sets)
 	if !v.Allowed() {
@@ -63,7 +63,7 @@ func planRollback(ctx context.Context, j *Job, d *appsv1.Deployment) (templateCh
 func foundRollback(ctx context.Context, j *Job, d *appsv1.Deployment) (templateChange, error) {
 	sets, err := j.Reader.ReplicaSetsOf(ctx, d)
 	if err != nil {
-		return templateChange{}, err
+		return templateChange{}, answer(err, j.Decision.Target)
 	}
 	change := templateChange{Made: true, Digest: digest(d.Spec.Template)}
 	if rs := current(d, sets); rs != nil {

@@ -86,6 +86,9 @@ func (d *desk) mayStart(ctx context.Context, r action.Request) error {
 	}
 	crash.At(crash.AfterDryRun)
 	if r.Pod {
+		if err := d.spending.target(ctx, d.decision.ID, r.Target.UID); err != nil {
+			return err
+		}
 		return d.spending.pod(ctx, r.Target.Namespace)
 	}
 	if r.Rollback != "" {

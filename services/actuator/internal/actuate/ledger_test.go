@@ -144,6 +144,20 @@ func TestTheBudgetsAreOneForAllReplicas(t *testing.T) {
 	}
 }
 
+func TestAPodIsForOneDecisionAtATime(t *testing.T) {
+	s := &spending{slots: bus.NewStore[slot](bustest.New(t, "actuator"), bus.ActionsBucket)}
+	var refusal *guard.Refusal
+	for _, step := range []struct {
+		decision, uid string
+		ok            bool
+	}{{"d-1", "a", true}, {"d-1", "a", true}, {"d-2", "a", false}, {"d-2", "b", true}} {
+		err := s.target(t.Context(), step.decision, step.uid)
+		if (err == nil) != step.ok || !step.ok && (!errors.As(err, &refusal) || refusal.Outcome != heal.Skipped || refusal.Reason != "AlreadyActedOn") {
+			t.Errorf("%s takes pod %s: %v", step.decision, step.uid, err)
+		}
+	}
+}
+
 func TestOneNodeAtATimeHasItsTurn(t *testing.T) {
 	b := bustest.New(t, "actuator")
 	s := &spending{slots: bus.NewStore[slot](b, bus.ActionsBucket)}

@@ -19,6 +19,7 @@ const (
 	slotKey   = "shared.node"
 	cordonKey = "shared.cordons"
 
+	targetKey   = "target."   // and the pod's UID
 	rollbackKey = "rollback." // and the workload's UID
 )
 
@@ -59,6 +60,21 @@ func (s *spending) pod(ctx context.Context, namespace string) error {
 			return w, &action.Wait{For: wait, Refusal: guard.Refuse("budget", v)}
 		}
 		return next, nil
+	})
+}
+
+// target takes, or keeps, a pod for one decision: two may be about it, by what
+// two detectors saw or by the drain of its node, and the second would find it
+// untouched until the first one's request has had its effect. After slotFor it
+// is gone, or the first decision did not come to anything.
+func (s *spending) target(ctx context.Context, decision, uid string) error {
+	return change(ctx, s.slots, targetKey+uid, func(have slot) (slot, error) {
+		now := time.Now()
+		if age := now.Sub(have.At); have.Decision != decision && age < slotFor {
+			return have, guard.Refuse("once", guard.Moot("AlreadyActedOn", "decision %s has acted on this very pod %s ago",
+				heal.Clean(have.Decision, 32), age.Round(time.Millisecond)))
+		}
+		return slot{Decision: decision, At: now.UTC()}, nil
 	})
 }
 

@@ -59,6 +59,13 @@ func over(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
+// spokenFor reports whether a detector speaks for the container itself, or it
+// waits for a reason that none of them knows: then those that are about the
+// pod as a whole are silent.
+func spokenFor(c container, facts Facts) bool {
+	return c.State.Waiting != nil && !creating(c) || initFailed(c) || restarts(c, facts) || shortOfMemory(c, facts)
+}
+
 // findWaiting finds the containers that wait for one of reasons; describe
 // makes a Finding of each.
 func findWaiting(pod *corev1.Pod, reasons []string, describe func(c container, message string) Finding) []Finding {

@@ -38,7 +38,7 @@ func findNotReady(pod *corev1.Pod, facts Facts) []Finding {
 	var found []Finding
 	for _, c := range containers(pod) {
 		switch {
-		case c.State.Waiting != nil, initFailed(c), restarts(c, facts), shortOfMemory(c, facts):
+		case creating(c), spokenFor(c, facts):
 			return nil // there is more to be said about the pod
 		case c.init, c.State.Running == nil, c.Ready, c.Started != nil && !*c.Started:
 			continue

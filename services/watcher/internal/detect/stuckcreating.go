@@ -32,7 +32,7 @@ const (
 	creatingVolumeHold = 10 * time.Minute
 )
 
-func findStuckCreating(pod *corev1.Pod, _ Facts) []Finding {
+func findStuckCreating(pod *corev1.Pod, facts Facts) []Finding {
 	if over(pod) || podCondition(pod, corev1.PodScheduled) == corev1.ConditionFalse {
 		return nil
 	}
@@ -43,8 +43,8 @@ func findStuckCreating(pod *corev1.Pod, _ Facts) []Finding {
 		case creating(c):
 			waiting = append(waiting, c.Name)
 			evidence = append(evidence, heal.Evidence{Path: c.path + ".state.waiting.reason", Value: c.waits()})
-		case c.State.Waiting != nil, c.init && c.State.Running != nil && !c.Ready, initFailed(c):
-			return nil // that one is what the others wait for
+		case spokenFor(c, facts), c.init && c.State.Running != nil && !c.Ready:
+			return nil // that one is what the others wait for, or matters more
 		}
 	}
 	if len(waiting) == 0 {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -142,12 +143,78 @@ func TestSlimObjectsHoldNothingThatNoDetectorReads(t *testing.T) {
 	}
 }
 
+func TestSlimPodThatIsToGoKeepsWhatHoldsIt(t *testing.T) {
+	grace := int64(30)
+	pod := crashingPod("why")
+	pod.Finalizers, pod.DeletionGracePeriodSeconds = []string{"example.com/backup"}, &grace
+	if got := slimPod(pod).(*corev1.Pod); got.Finalizers != nil || got.DeletionGracePeriodSeconds != nil {
+		t.Errorf("finalizers %v of a pod that stays are kept", got.Finalizers)
+	}
+	pod.DeletionTimestamp = &metav1.Time{Time: noon}
+	if got := slimPod(pod).(*corev1.Pod); len(got.Finalizers) != 1 || *got.DeletionGracePeriodSeconds != 30 {
+		t.Errorf("finalizers %v, grace %v; want what holds the pod", got.Finalizers, got.DeletionGracePeriodSeconds)
+	}
+}
+
+func TestSlimVolumesAreOnlyTheClaims(t *testing.T) {
+	got := slimVolumes([]corev1.Volume{
+		{Name: "canary", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "canary"}}},
+		{Name: "canary", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}},
+	})
+	want := []corev1.Volume{{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("volumes (-want +got):\n%s", diff)
+	}
+}
+
+func TestSlimDeploymentHoldsNoTemplateAndNoAnnotationOfOthers(t *testing.T) {
+	three := int32(3)
+	full := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "api", Namespace: "shop", UID: "u1", ResourceVersion: "7", Generation: 3,
+			Labels:      map[string]string{"app": "canary"},
+			Annotations: map[string]string{detect.RevisionAnnotation: "2", "kubectl.kubernetes.io/last-applied-configuration": "canary"},
+		},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &three, Paused: true,
+			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "canary"}}}},
+		},
+		Status: appsv1.DeploymentStatus{
+			ObservedGeneration: 2, Replicas: 4, UpdatedReplicas: 1, AvailableReplicas: 3,
+			Conditions: []appsv1.DeploymentCondition{{
+				Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded", Message: strings.Repeat("x", 1000),
+				LastUpdateTime: metav1.Time{Time: noon},
+			}},
+		},
+	}
+	want := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "api", Namespace: "shop", UID: "u1", ResourceVersion: "7", Generation: 3,
+			Annotations: map[string]string{detect.RevisionAnnotation: "2"},
+		},
+		Spec: appsv1.DeploymentSpec{Replicas: &three, Paused: true},
+		Status: appsv1.DeploymentStatus{
+			ObservedGeneration: 2, UpdatedReplicas: 1, AvailableReplicas: 3,
+			Conditions: []appsv1.DeploymentCondition{{
+				Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded",
+				Message: strings.Repeat("x", heal.MaxText-len("…")) + "…",
+			}},
+		},
+	}
+	if diff := cmp.Diff(want, slimDeployment(full)); diff != "" {
+		t.Errorf("deployment (-want +got):\n%s", diff)
+	}
+}
+
 func TestSlimPassesOnWhatIsNoObject(t *testing.T) {
 	if got := slimPod("a tombstone"); got != "a tombstone" {
 		t.Errorf("slimPod = %v", got)
 	}
 	if got := slimNode(nil); got != nil {
 		t.Errorf("slimNode = %v", got)
+	}
+	if got := slimDeployment("a tombstone"); got != "a tombstone" {
+		t.Errorf("slimDeployment = %v", got)
 	}
 }
 

@@ -62,3 +62,61 @@ func TestMemoryForRestartsIsBounded(t *testing.T) {
 		t.Errorf("%d pods remembered after the window, want only the new one: %s", len(r.pods), diff)
 	}
 }
+
+func TestBeginningsOfAWaitAreCountedNotItsLength(t *testing.T) {
+	state := func(reason string) *corev1.Pod {
+		s := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+		if reason != "" {
+			s = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}
+		}
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u1"}, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "api", State: s}}}}
+	}
+	r := tallies{window: detect.RestartWindow}
+	var before *corev1.Pod
+	for _, reason := range []string{"CrashLoopBackOff", "CrashLoopBackOff", "", "ImagePullBackOff", "CrashLoopBackOff"} {
+		now := state(reason)
+		noteBackoffs(&r, before, now, noon)
+		before = now
+	}
+	if diff := cmp.Diff(map[string]int{"api": 2}, r.of("u1", noon)); diff != "" {
+		t.Errorf("waits (-want +got):\n%s", diff)
+	}
+}
+
+func TestEachEndForWantOfMemoryIsCountedOnce(t *testing.T) {
+	end := func(reason string, ago time.Duration) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: reason, FinishedAt: metav1.Time{Time: noon.Add(-ago)}}}
+	}
+	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	pod := func(state, last corev1.ContainerState) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u1"}, Status: corev1.PodStatus{
+			ContainerStatuses: []corev1.ContainerStatus{{Name: "api", State: state, LastTerminationState: last}},
+		}}
+	}
+	none := corev1.ContainerState{}
+	first, second := end("OOMKilled", 20*time.Minute), end("OOMKilled", time.Minute)
+	tests := []struct {
+		name string
+		seen []*corev1.Pod // in this order
+		want map[string]int
+	}{
+		{"once, seen as it happened and after the restart", []*corev1.Pod{pod(runs, none), pod(first, none), pod(runs, first), pod(runs, first)}, map[string]int{"api": 1}},
+		{"twice", []*corev1.Pod{pod(runs, first), pod(runs, second)}, map[string]int{"api": 2}},
+		{"twice, the second while nobody looked", []*corev1.Pod{pod(second, first)}, map[string]int{"api": 2}},
+		{"another end", []*corev1.Pod{pod(runs, none), pod(runs, end("Error", 0))}, nil},
+		{"long ago", []*corev1.Pod{pod(runs, end("OOMKilled", 2*time.Hour))}, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := tallies{window: detect.OOMWindow}
+			var before *corev1.Pod
+			for _, now := range tt.seen {
+				noteOOMKills(&r, before, now, noon)
+				before = now
+			}
+			if diff := cmp.Diff(tt.want, r.of("u1", noon)); diff != "" {
+				t.Errorf("ends (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
