@@ -206,7 +206,7 @@ func addresses(p *[]string) kind {
 }
 
 func natsURLs(p *string) kind {
-	return kind{want: "nats://, tls://, ws:// or wss:// with a host, or a comma list of such", list: true,
+	return kind{want: "nats:// or tls:// with a host, or a comma list of such", list: true,
 		text: func() string { return *p },
 		set: func(text string) []problem {
 			parts := strings.Split(text, ",")
@@ -234,9 +234,9 @@ func badNATSURL(text string) string {
 	if strings.Contains(text, "@") {
 		return "must not contain credentials; use nats_nkey or nats_creds"
 	}
-	const want = "nats://, tls://, ws:// or wss:// with a host"
+	const want = "nats:// or tls:// with a host"
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+	if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls"}, u.Scheme) {
 		hint := ""
 		if _, _, err := net.SplitHostPort(text); err == nil {
 			hint = fmt.Sprintf(`; did you mean "nats://%s"?`, heal.Clean(text, 64))

@@ -526,7 +526,7 @@ func TestOneKindThatMayNotBeReadLeavesTheOthersBeingWatched(t *testing.T) {
 	eventually(t, func() error {
 		err := r.check("k8s_connection")
 		if err == nil || !strings.Contains(err.Error(), "list deployments") || strings.Contains(err.Error(), "pods") {
-			return fmt.Errorf("k8s_connection says %v, want that deployments cannot be listed", err)
+			return fmt.Errorf("k8s_connection says %w, want that deployments cannot be listed", err)
 		}
 		return nil
 	})

@@ -299,3 +299,42 @@ func isReady(pod corev1.Pod) bool {
 	}
 	return false
 }
+
+func TestServicesThatAreAskedToStopFinishAndExitZero(t *testing.T) {
+	c := kubetest.Get(t)
+	kube := c.Client(t)
+	ns := c.Namespace(t)
+	harness.Deploy(t, kube, ns, harness.Deployment("checkout", "shop/checkout:1", 2))
+	p := harness.Start(t, c, quick(t, map[string]string{"VERIFY_WINDOW": "30"}))
+	record := harness.Listen(t, p.Bus(t))
+	if err := c.SetBehaviour(t.Context(), ns, harness.Pods(t, kube, ns, "checkout")[0].Name, "crash"); err != nil {
+		t.Fatal(err)
+	}
+	harness.WaitFor(t, 60*time.Second, "a write, with its verification under way", func() error {
+		if len(effective(t, c, ns)) == 0 {
+			return fmt.Errorf("%d decisions", len(record.Decisions()))
+		}
+		return nil
+	})
+	for _, name := range harness.Services {
+		if code := p.Stop(name); code != 0 {
+			t.Errorf("%s: exit code %d, want 0", name, code)
+		}
+	}
+
+	// What was under way is taken up again, and told once.
+	for _, name := range harness.Services {
+		p.Run(t, name)
+	}
+	harness.WaitFor(t, 90*time.Second, "the result of what was under way", func() error {
+		for _, r := range resultsFor(record, ns, "checkout") {
+			if r.Outcome == heal.Succeeded {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d results", len(record.Results()))
+	})
+	if writes := effective(t, c, ns); len(writes) != 1 {
+		t.Errorf("effective writes = %v, want one", writes)
+	}
+}

@@ -72,9 +72,9 @@ It ends with a table, and exit code 0 only if everything ended as it should.`,
 			o.Finished = handOver
 		}
 		err = demo.Run(cmd.Context(), o, screen.For(os.Stdout, plain))
-		if errors.Is(err, demo.ErrNotRight) {
-			fmt.Fprintln(os.Stderr, "selfheal:", err)
-			return errSilent
+		var inUse lock.InUseError
+		if errors.As(err, &inUse) {
+			return fmt.Errorf("a demo is running already (%w); `selfheal demo --stop` stops it", err)
 		}
 		return err
 	}

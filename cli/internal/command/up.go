@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/selfheal/selfheal/cli/internal/embed"
 	"github.com/selfheal/selfheal/cli/internal/local"
+	"github.com/selfheal/selfheal/cli/internal/lock"
 	"github.com/selfheal/selfheal/cli/internal/screen"
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -107,7 +109,12 @@ Ctrl-C stops it; what it knows is kept in the data directory for the next time.`
 		defer file.Close()
 		kube.LogTo(log.With("service", "client-go")) // else it writes over the screen
 		o.Log, o.LogFile = log, file.Name()
-		return local.Run(cmd.Context(), o, screen.For(os.Stdout, plain))
+		err = local.Run(cmd.Context(), o, screen.For(os.Stdout, plain))
+		var inUse lock.InUseError
+		if errors.As(err, &inUse) {
+			return fmt.Errorf("%w; stop it, or name another --data-dir", err)
+		}
+		return err
 	}
 	return c
 }

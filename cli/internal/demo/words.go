@@ -179,7 +179,7 @@ func lookAround(p screen.Paint, s *stage, o Options) string {
 		row(name, fmt.Sprintf("%s/metrics · /ready · /status", s.pages[i]))
 	}
 	row("logs", relative(s.dirs.logs()))
-	row("break it", fmt.Sprintf("%s -n %s set image deployment/cart api=%s", kubectl, namespace, image("cart", "broken-v3")))
+	row("break it", fmt.Sprintf("%s -n %s set image deployment/catalog api=%s", kubectl, namespace, image("catalog", "broken-v2")))
 	row("stop", self+" demo --stop")
 	return b.String()
 }

@@ -23,7 +23,7 @@ func (e InUseError) Error() string {
 	if e.PID != 0 {
 		who = fmt.Sprintf("process %d", e.PID)
 	}
-	return fmt.Sprintf("%s is in use by %s; stop it or name another directory", e.Dir, who)
+	return fmt.Sprintf("%s is in use by %s", e.Dir, who)
 }
 
 // A Lock is an advisory lock of the kernel on a file: it ends with the
