@@ -20,7 +20,7 @@ import (
 // before they see it; what it said stays in the error, where
 // apierrors.SuggestsClientDelay finds it.
 func writeOnce(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
+	return roundTripper{next, func(r *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(r)
 		if err != nil || isRead(r.Method) {
 			return resp, err
@@ -31,12 +31,18 @@ func writeOnce(next http.RoundTripper) http.RoundTripper {
 			return keepDelay(r, resp, seconds), nil
 		}
 		return resp, nil
-	})
+	}}
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
+type roundTripper struct {
+	next http.RoundTripper
+	trip func(*http.Request) (*http.Response, error)
+}
 
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+func (t roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return t.trip(r) }
+
+// WrappedRoundTripper is how client-go finds the transport below.
+func (t roundTripper) WrappedRoundTripper() http.RoundTripper { return t.next }
 
 func isRead(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions

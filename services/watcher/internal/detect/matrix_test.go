@@ -33,9 +33,9 @@ func speaking(t *testing.T, pod *corev1.Pod, facts Facts) []string {
 	return all
 }
 
-// states is every state that a container can be in, as far as detectors tell them apart.
-func states(name string) []corev1.ContainerStatus {
-	last := []*corev1.ContainerStateTerminated{nil, exit(0, "Completed"), exit(1, "Error"), ended(137, "OOMKilled", noon.Add(-time.Minute))}
+// states is every state that a container can be in, as far as detectors tell
+// them apart, with each of the last ends.
+func states(name string, last ...*corev1.ContainerStateTerminated) []corev1.ContainerStatus {
 	var all []corev1.ContainerStatus
 	for _, l := range last {
 		for _, reason := range []string{
@@ -74,9 +74,10 @@ func TestNeverMoreThanOneDetectorSpeaksForAContainer(t *testing.T) {
 			}
 		}
 	}
+	short := ended(137, "OOMKilled", noon.Add(-time.Minute))
 	spoken := map[string]bool{}
-	for _, init := range append([]corev1.ContainerStatus{{}}, states("setup")...) {
-		for _, regular := range states("api") {
+	for _, init := range append([]corev1.ContainerStatus{{}}, states("setup", exit(1, "Error"))...) {
+		for _, regular := range states("api", nil, exit(0, "Completed"), exit(1, "Error"), short) {
 			pod := &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{regular}, Conditions: []corev1.PodCondition{
 				{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "ContainersNotReady"},
 			}}}
