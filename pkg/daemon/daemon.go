@@ -38,6 +38,10 @@ type Service struct {
 	// Run does the work until ctx is done, then finishes what is under way.
 	// An error that is config.ErrSettings says that no restart can help.
 	Run func(ctx context.Context, d *Daemon) error
+
+	// LogTo tells the libraries that log by themselves where to, for the whole
+	// process. Main calls it before anything runs; nil: there are none.
+	LogTo func(*slog.Logger)
 }
 
 // A Daemon is the running process, handed to a service's Run.

@@ -55,6 +55,9 @@ func (s Service) main(args, environ []string, stdout, stderr io.Writer) int {
 	release, revision := Version()
 	p.log.Info("starting", "version", release, "revision", revision, "cluster", settings.Cluster, "mode", settings.Mode, "settings", chosen(origins))
 
+	if p.service.LogTo != nil {
+		p.service.LogTo(p.log)
+	}
 	err = p.withSignals(settings, loader, origins)
 	code := exitCode(err)
 	if code == exitOK {

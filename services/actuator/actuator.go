@@ -200,13 +200,13 @@ func Rules() []rbacv1.PolicyRule {
 func Service() daemon.Service {
 	return daemon.Service{
 		Name:    Name,
+		LogTo:   kube.LogTo,
 		Summary: "Carries out decisions, each once, and looks whether that helped. Nothing else changes the cluster.",
 		Run: func(ctx context.Context, d *daemon.Daemon) error {
 			rest, err := kube.Config(d.Settings.Kubeconfig, d.UserAgent())
 			if err != nil {
-				return err
+				return config.Invalid(err)
 			}
-			kube.LogTo(d.Log)
 			seen := newConnection(d.Log)
 			rest.Wrap(seen.observe)
 			client, err := kube.Client(rest)

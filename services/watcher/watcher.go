@@ -108,6 +108,7 @@ func Rules() []rbacv1.PolicyRule { return watch.Rules() }
 func Service() daemon.Service {
 	return daemon.Service{
 		Name:    Name,
+		LogTo:   kube.LogTo,
 		Summary: "Sees what is failing in a cluster and says so on the bus. It only ever reads.",
 		Run: func(ctx context.Context, d *daemon.Daemon) error {
 			rest, err := kube.Config(d.Settings.Kubeconfig, d.UserAgent())

@@ -309,13 +309,30 @@ func TestEpisodesBelongToTheIncidentUntilAllOfItIsGone(t *testing.T) {
 func TestWhenTheIncidentIsOverANewOneStartsAfresh(t *testing.T) {
 	p := start()
 	p.sees("a", 1)
-	p.ends("a", 1, heal.Failed).resolves("a")
+	p.ends("a", 1, heal.Failed)
+	p.sees("a", 2)
+	p.ends("a", 2, heal.Succeeded).resolves("a")
 	p.sees("b", 1)
 	p.ends("b", 1, heal.Skipped)
 	before, _ := p.s.History.Within(p.now, window)
 	p.sees("b", 2)
 	if after, _ := p.s.History.Within(p.now, window); after != before {
 		t.Error("an occurrence counts for a try of an incident that is over")
+	}
+}
+
+func TestWhatFailsInPlaceOfWhatWasReplacedInVainIsTheSameIncident(t *testing.T) {
+	p := start()
+	first := p.sees("a", 1)
+	p.resolves("a").ends("a", 1, heal.Failed) // its pod is gone, and the next one fails too
+	if got := p.sees("b", 1); got.Incident != first.Incident {
+		t.Errorf("the replacement's failure is of incident %s, want %s", got.Incident, first.Incident)
+	}
+	p.ends("b", 1, heal.Skipped)
+	before, _ := p.s.History.Within(p.now, window)
+	p.sees("b", 2)
+	if after, _ := p.s.History.Within(p.now, window); after != before+1 {
+		t.Errorf("%d failures in the window, want %d: the try had ended without curing it", after, before+1)
 	}
 }
 

@@ -107,9 +107,10 @@ func (s State) joins(now time.Time, window time.Duration) bool {
 }
 
 // settle closes the incident when nothing of it is left. Nothing is left to
-// cure then, so that a later incident starts afresh.
+// cure then, so that a later incident starts afresh. After a try that did not
+// help it stays open, for what fails next in place of what was replaced.
 func (s State) settle(now time.Time) State {
-	if s.Open(now) == 0 && !s.UnderWay(now) {
+	if s.Open(now) == 0 && !s.UnderWay(now) && s.Failed == 0 {
 		s.Incident.Closed = true
 		s.Uncured = time.Time{}
 	}

@@ -57,16 +57,16 @@ func Route(listeners []Listener, r heal.Result, age time.Duration) (told, spared
 }
 
 // WorthTelling reports whether people should hear of r. What was done, or was
-// refused, is worth it, and that we gave up and a person must look. Where
-// nothing was done on purpose (monitor, observe, dry run) they hear so once per
-// incident: at the first announcement of the failure that opened it. That
+// refused when it was about to be, is worth it, and that we gave up and a
+// person must look. Where nothing was to be done (monitor, observe, dry run, a
+// veto such as a rest between two tries) they hear so once per incident: at the first announcement of the failure that opened it. That
 // something became moot, or that something else is under way, is no news.
 func WorthTelling(r heal.Result) bool {
 	d := r.Decision
 	switch {
-	case slices.Contains([]heal.Outcome{heal.Succeeded, heal.Failed, heal.TimedOut, heal.Rejected}, r.Outcome):
+	case slices.Contains([]heal.Outcome{heal.Succeeded, heal.Failed, heal.TimedOut}, r.Outcome), is(r, heal.ReasonGivenUp):
 		return true
-	case is(r, heal.ReasonGivenUp):
+	case r.Outcome == heal.Rejected && !d.Vetoed(): // by the live cluster, or a person
 		return true
 	case is(r, heal.ReasonRecoveryUnderWay), is(r, heal.ReasonSuperseded), is(r, heal.ReasonRecovered):
 		return false

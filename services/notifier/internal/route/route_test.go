@@ -70,6 +70,7 @@ func TestPeopleHearWhatWasDoneAndOnceWhatWasNot(t *testing.T) {
 		return func(r *heal.Result) { r.Outcome, r.Reason = heal.Skipped, reason }
 	}
 	again := func(r *heal.Result) { r.Decision.Failure.Occurrence = 2 }
+	live := func(r *heal.Result) { r.Decision.Guards = nil }
 	joined := func(r *heal.Result) { r.Decision.IncidentID = "i-of-another-failure" }
 	for name, test := range map[string]struct {
 		result heal.Result
@@ -80,8 +81,11 @@ func TestPeopleHearWhatWasDoneAndOnceWhatWasNot(t *testing.T) {
 		"healed within an old incident": {with(sample.Healed(), joined), true},
 		"failed":                        {sample.Drained(), true},
 		"not known to have helped":      {sample.Unproven(), true},
-		"refused":                       {sample.Refused(), true},
-		"refused again":                 {with(sample.Refused(), again), true},
+		"refused by the live cluster":   {with(sample.Refused(), live), true},
+		"refused by it again":           {with(with(sample.Refused(), live), again), true},
+		"vetoed":                        {sample.Refused(), true},
+		"vetoed again":                  {with(sample.Refused(), again), false},
+		"vetoed within an old incident": {with(sample.Refused(), joined), false},
 
 		"recovery under way":        {with(sample.Watched(), func(r *heal.Result) { r.Decision.Reason = heal.ReasonRecoveryUnderWay }), false},
 		"superseded":                {with(sample.Watched(), func(r *heal.Result) { r.Decision.Reason = heal.ReasonSuperseded }), false},

@@ -107,6 +107,9 @@ func headline(r heal.Result) string {
 // ending is the outcome in a few words. None of them is foreign.
 func ending(r heal.Result) string {
 	strategy := strings.ReplaceAll(string(r.Decision.Strategy), "_", " ")
+	if r.Reason == heal.ReasonGivenUp || r.Decision.Reason == heal.ReasonGivenUp {
+		return "given up, a person must look"
+	}
 	switch r.Outcome {
 	case heal.Succeeded:
 		if v := r.Verification; v != nil && v.Passed {

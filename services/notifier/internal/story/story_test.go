@@ -13,6 +13,12 @@ import (
 	"github.com/selfheal/selfheal/services/notifier/internal/story"
 )
 
+func givenUp() heal.Result {
+	r := sample.Refused()
+	r.Reason, r.Decision.Reason = heal.ReasonGivenUp, heal.ReasonGivenUp
+	return r
+}
+
 func TestTheHeadlineSaysWhatBrokeAndWhatCameOfIt(t *testing.T) {
 	unverified := sample.Healed()
 	unverified.Verification = nil
@@ -28,6 +34,7 @@ func TestTheHeadlineSaysWhatBrokeAndWhatCameOfIt(t *testing.T) {
 		{unverified, "✅ shop/Deployment/checkout: CrashLoopBackOff → recreate done"},
 		{sample.Drained(), "🔴 Node/ip-10-0-3-17.eu-west-1.compute.internal: NotReady → drain and replace failed"},
 		{sample.Unproven(), "🟠 shop/Deployment/checkout: CrashLoopBackOff → recreate done, not known to have helped"},
+		{givenUp(), "✋ shop/Deployment/checkout: CrashLoopBackOff → given up, a person must look"},
 		{sample.Refused(), "✋ shop/Deployment/checkout: CrashLoopBackOff → recreate refused"},
 		{sample.Proposed(), "👀 shop/Deployment/checkout: CrashLoopBackOff → would restart (mode observe)"},
 		{sample.Watched(), "👀 shop/Deployment/checkout: CrashLoopBackOff → watching, nothing to be done"},
