@@ -9,8 +9,8 @@ import (
 
 // badImage rolls out an image that cannot work. No restart cures that.
 var badImage = scenario{
-	name: "a bad image is rolled out",
-	story: "Somebody rolls out cart:broken-v2, which crashes wherever it runs. The pods of v1 go on serving. " +
+	name: "a bad image, patiently",
+	story: "Somebody rolls out cart:broken-v2. cart says nothing of a deadline, so the roll-out counts as under way for 10 min. " +
 		"A restart cannot help here: the system has to notice that, stop by itself and call a person.",
 	wants:  handedOver,
 	within: 180 * time.Second,

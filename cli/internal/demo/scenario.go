@@ -32,6 +32,7 @@ type scenario struct {
 var scenarios = []scenario{
 	crashingPod,
 	dyingNode,
+	stalledRollout,
 	badImage,
 }
 
