@@ -53,7 +53,7 @@ test: build bin/devcluster ## run every test, with -race, on a real NATS server 
 	@$(say) "go test -race work"
 	@go test -race -timeout 20m work
 	@$(say) "go test in dev/cluster"
-	@cd dev/cluster && GOWORK=off CGO_ENABLED=0 go test ./...
+	@cd dev/cluster && GOWORK=off CGO_ENABLED=0 go test -trimpath ./...
 
 e2e: build bin/devcluster ## break a real control plane and judge the healing by its audit log (FAILURES=200 SEED=1 for a longer run)
 	@go test -count=1 -v -timeout 30m ./test/e2e
@@ -71,7 +71,7 @@ lint: vet standalone $(GOLANGCI) ## go vet, golangci-lint, gofmt, and each servi
 vet:
 	@$(say) "go vet work"
 	@go vet work
-	@cd dev/cluster && GOWORK=off CGO_ENABLED=0 go vet ./...
+	@cd dev/cluster && GOWORK=off CGO_ENABLED=0 go vet -trimpath ./...
 
 standalone:
 	@for s in pkg $(addprefix services/,$(SERVICES)) cli test; do \

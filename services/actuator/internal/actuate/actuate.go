@@ -309,9 +309,13 @@ func (a *Actuator) act(ctx context.Context, act action.Action, job *action.Job, 
 	}
 	sights := act.Sights(job)
 	begin := time.Now()
+	deadline := k.deadline()
+	if look := begin.Add(2 * a.VerifyWindow); rec.acted() && look.After(deadline) {
+		deadline = look // its actuator died, and nobody has looked for long enough
+	}
 	c, err := verify.Wait(ctx, verify.Plan{
 		Window:   a.VerifyWindow,
-		Deadline: k.deadline(),
+		Deadline: deadline,
 		Look:     sights.Look,
 		Follow:   sights.Follow,
 		Keep:     func(p verify.Progress) { k.claim.note(func(r *Record) { r.Progress = p }) },
