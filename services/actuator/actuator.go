@@ -239,6 +239,6 @@ func fromSettings(s config.Settings) Config {
 		HealthCheckInterval:    s.HealthCheckInterval,
 		MaxPodActionsNamespace: s.MaxPodActionsNamespace,
 		MaxPodActionsCluster:   s.MaxPodActionsCluster,
-		Protected:              slices.Concat(ownNamespaces(), natsNamespaces(s.NATSURL)),
+		Protected:              slices.Concat(daemon.OwnNamespaces(), daemon.NATSNamespaces(s.NATSURL)),
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/selfheal/selfheal/pkg/config"
+	"github.com/selfheal/selfheal/pkg/daemon"
 	"github.com/selfheal/selfheal/pkg/heal"
 )
 
@@ -53,7 +54,7 @@ func TestWhichNamespacesNATSRunsIn(t *testing.T) {
 		"nats://a.one.svc,nats://b.two.svc":                                   {"one", "two"},
 		"::":                                                                  nil,
 	} {
-		if diff := cmp.Diff(want, natsNamespaces(servers)); diff != "" {
+		if diff := cmp.Diff(want, daemon.NATSNamespaces(servers)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", servers, diff)
 		}
 	}

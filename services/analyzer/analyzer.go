@@ -13,10 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -66,36 +64,8 @@ func fromSettings(s config.Settings) Config {
 		Mode:            heal.Mode(s.Mode),
 		RecoveryTimeout: s.RecoveryTimeout,
 		PolicyFile:      s.PolicyFile,
-		Protected:       slices.Concat(ownNamespaces(), natsNamespaces(s.NATSURL)),
+		Protected:       slices.Concat(daemon.OwnNamespaces(), daemon.NATSNamespaces(s.NATSURL)),
 	}
-}
-
-// ownNamespaces is the chart's, and the one that this process runs in if it is
-// in a cluster and not the same.
-func ownNamespaces() []string {
-	own := []string{heal.Product}
-	// https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
-	name, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-	if ns := strings.TrimSpace(string(name)); err == nil && ns != "" && ns != heal.Product {
-		own = append(own, ns)
-	}
-	return own
-}
-
-// natsNamespaces finds the namespaces of NATS servers that are named as
-// Kubernetes services: nats.messaging.svc.
-func natsNamespaces(servers string) []string {
-	var found []string
-	for server := range strings.SplitSeq(servers, ",") {
-		u, err := url.Parse(strings.TrimSpace(server))
-		if err != nil {
-			continue // the bus says what is wrong with it
-		}
-		if labels := strings.Split(u.Hostname(), "."); len(labels) > 2 && labels[2] == "svc" && !slices.Contains(found, labels[1]) {
-			found = append(found, labels[1])
-		}
-	}
-	return found
 }
 
 func (c Config) withDefaults() Config {

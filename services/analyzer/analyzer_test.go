@@ -688,7 +688,7 @@ func TestOurNamespacesAreProtected(t *testing.T) {
 		{"nats://n-0.messaging.svc.cluster.local:4222, tls://n-1.messaging.svc.cluster.local:4222, nats://x.other.svc", []string{"messaging", "other"}},
 	}
 	for _, tt := range tests {
-		if diff := cmp.Diff(natsNamespaces(tt.servers), tt.want); diff != "" {
+		if diff := cmp.Diff(daemon.NATSNamespaces(tt.servers), tt.want); diff != "" {
 			t.Errorf("%s (-got +want)\n%s", tt.servers, diff)
 		}
 	}

@@ -1,4 +1,4 @@
-package actuator
+package daemon
 
 import (
 	"net/url"
@@ -9,9 +9,9 @@ import (
 	"github.com/selfheal/selfheal/pkg/heal"
 )
 
-// ownNamespaces is the chart's, and the one that this process runs in if it is
+// OwnNamespaces is the chart's, and the one that this process runs in if it is
 // in a cluster and not the same.
-func ownNamespaces() []string {
+func OwnNamespaces() []string {
 	own := []string{heal.Product}
 	// https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 	name, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -21,10 +21,10 @@ func ownNamespaces() []string {
 	return own
 }
 
-// natsNamespaces finds the namespaces of NATS servers that are named as
+// NATSNamespaces finds the namespaces of NATS servers that are named as
 // Kubernetes services, such as nats.messaging.svc. A short name, nats, is in
 // our own namespace, and nats.messaging may as well be a host of the Internet.
-func natsNamespaces(servers string) []string {
+func NATSNamespaces(servers string) []string {
 	var found []string
 	for server := range strings.SplitSeq(servers, ",") {
 		u, err := url.Parse(strings.TrimSpace(server))
