@@ -41,6 +41,8 @@ type Bucket struct {
 // The buckets.
 var (
 	EpisodesBucket  = Bucket{Name: heal.StreamPrefix + "EPISODES", Owner: "watcher", TTL: 30 * day}
+	PositionsBucket = Bucket{Name: heal.StreamPrefix + "POSITIONS", Owner: "watcher", TTL: day} // how far watchers have read
+	ObserversBucket = Bucket{Name: heal.StreamPrefix + "OBSERVERS", Owner: "watcher", TTL: day} // how well watchers see
 	IncidentsBucket = Bucket{Name: heal.StreamPrefix + "INCIDENTS", Owner: "analyzer", TTL: 30 * day}
 	ActionsBucket   = Bucket{Name: heal.StreamPrefix + "ACTIONS", Owner: "actuator", TTL: 30 * day}
 )
@@ -61,7 +63,7 @@ func topology() []stream {
 		deadLetters("analyzer"),
 		audit("actuator", failuresStream, decisionsStream, resultsStream),
 	}
-	for _, b := range []Bucket{EpisodesBucket, IncidentsBucket, ActionsBucket} {
+	for _, b := range []Bucket{EpisodesBucket, PositionsBucket, ObserversBucket, IncidentsBucket, ActionsBucket} {
 		rows = append(rows, bucket(b))
 	}
 	return rows

@@ -67,6 +67,8 @@ func TestAllServicesProvisionAtOnceAndAgree(t *testing.T) {
 		"SELFHEAL_DLQ":           {Subjects: []string{"selfheal.v1.*.dlq.>"}, Age: 30 * day, MsgSize: 1 << 20, Discard: jetstream.DiscardOld},
 		"SELFHEAL_AUDIT":         {Sources: []string{"SELFHEAL_FAILURES", "SELFHEAL_DECISIONS", "SELFHEAL_RESULTS"}, Age: 90 * day, MsgSize: 320 << 10, Discard: jetstream.DiscardOld},
 		"KV_SELFHEAL_EPISODES":   {Subjects: []string{"$KV.SELFHEAL_EPISODES.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"KV_SELFHEAL_POSITIONS":  {Subjects: []string{"$KV.SELFHEAL_POSITIONS.>"}, Age: day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"KV_SELFHEAL_OBSERVERS":  {Subjects: []string{"$KV.SELFHEAL_OBSERVERS.>"}, Age: day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
 		"KV_SELFHEAL_INCIDENTS":  {Subjects: []string{"$KV.SELFHEAL_INCIDENTS.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
 		"KV_SELFHEAL_ACTIONS":    {Subjects: []string{"$KV.SELFHEAL_ACTIONS.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
 	}

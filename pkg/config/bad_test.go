@@ -92,6 +92,7 @@ func TestBadValueIsRefusedByNameLayerAndRange(t *testing.T) {
 		"password two lines": {"EMAIL_PASSWORD=canary\nRCPT", `email_password (environment EMAIL_PASSWORD): contains a line break or a control character` + secret},
 		"recipient CRLF": {"EMAIL_RECIPIENTS=a@example.com\r\nBcc: x@example.com,b@example.com,c",
 			"email_recipients[0] (environment EMAIL_RECIPIENTS): \"a@example.com  Bcc: x@example.com\" contains a line break\nemail_recipients[2] (environment EMAIL_RECIPIENTS): \"c\" is not an e-mail address"},
+		"empty namespace":    {"SELFHEAL_NAMESPACES=shop,,a/b", "namespaces[1] (environment SELFHEAL_NAMESPACES): \"\" is not the name of a namespace (a-z, 0-9 and -, at most 63)\nnamespaces[2] (environment SELFHEAL_NAMESPACES): \"a/b\" is not the name of a namespace (a-z, 0-9 and -, at most 63)"},
 		"long value is cut":  {"DRY_RUN=" + strings.Repeat("x", 1000), `dry_run (environment DRY_RUN): ` + boolWant + `, got "` + strings.Repeat("x", 61) + `…"`},
 		"terminal escape":    {"DRY_RUN=\x1b[31mred", `dry_run (environment DRY_RUN): ` + boolWant + `, got "[31mred"`},
 		"policy file":        {"SELFHEAL_POLICY_FILE=a\nb", `policy_file (environment SELFHEAL_POLICY_FILE): want the path of a file, got "a b"`},

@@ -67,6 +67,11 @@ type Settings struct {
 	PolicyFile string
 	HTTPAddr   string // empty: no HTTP
 
+	Namespaces     []string // to be watched; none means all
+	DetectorsFile  string
+	UsageThreshold int // per cent
+	VolumeStats    bool
+
 	MaxPodActionsNamespace int // per minute
 	MaxPodActionsCluster   int // per minute
 }

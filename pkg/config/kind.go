@@ -205,6 +205,33 @@ func addresses(p *[]string) kind {
 		}}
 }
 
+// namespaces is no list of everything when it is empty by mistake: "a,,b" and
+// "," are errors.
+func namespaces(p *[]string) kind {
+	return kind{want: "a comma list of namespaces", list: true,
+		text: func() string { return strings.Join(*p, ",") },
+		set: func(text string) []problem {
+			var all []string
+			var found []problem
+			if text != "" {
+				all = strings.Split(text, ",")
+			}
+			for i, name := range all {
+				all[i] = strings.Trim(name, " \t")
+				if !dnsLabel.MatchString(all[i]) {
+					found = append(found, problem{fmt.Sprintf("[%d]", i), fmt.Sprintf("%q is not the name of a namespace (a-z, 0-9 and -, at most 63)", heal.Clean(all[i], 64))})
+				}
+			}
+			if found == nil {
+				*p = all
+			}
+			return found
+		}}
+}
+
+// dnsLabel is what Kubernetes takes as a namespace's name (RFC 1123).
+var dnsLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
 func natsURLs(p *string) kind {
 	return kind{want: "nats:// or tls:// with a host, or a comma list of such", list: true,
 		text: func() string { return *p },

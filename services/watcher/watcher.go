@@ -26,7 +26,7 @@ import (
 // Name is the service's name.
 const Name = "watcher"
 
-// Config is what an operator can choose. All fields are required.
+// Config is what an operator can choose. All are required but the last three.
 type Config struct {
 	HealthCheckInterval  time.Duration // a lasting failure is announced again after this, then after twice as long each time …
 	RecoveryTimeout      time.Duration // … up to this
@@ -34,6 +34,10 @@ type Config struct {
 	PodRestartThreshold  int           // restarts within ten minutes that need no such wait (3 are always enough)
 	NodeCheckInterval    time.Duration // a suspect node is judged again this often
 	NodeFailureThreshold int           // for this many of which it must not have been ready
+	UsageThreshold       int           // per cent of a node's CPU or memory, or of a container's memory limit, that are too much
+	Namespaces           []string      // to be watched, with rights in these alone; none means all of the cluster
+	DetectorsFile        string        // detectors of the operator's own; may be empty
+	VolumeStats          bool          // ask the kubelets how full volumes are
 }
 
 func (c Config) validate() error {
@@ -126,6 +130,10 @@ func Service() daemon.Service {
 				PodRestartThreshold:  d.Settings.PodRestartThreshold,
 				NodeCheckInterval:    d.Settings.NodeCheckInterval,
 				NodeFailureThreshold: d.Settings.NodeFailureThreshold,
+				UsageThreshold:       d.Settings.UsageThreshold,
+				Namespaces:           d.Settings.Namespaces,
+				DetectorsFile:        d.Settings.DetectorsFile,
+				VolumeStats:          d.Settings.VolumeStats,
 			}, Deps{Bus: d.Bus, Kube: client, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status})
 		},
 	}

@@ -1,34 +1,24 @@
 package watch
 
 import (
-	"context"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
 )
 
 var deployments = kind{
-	Version:  "apps/v1",
-	Kind:     "Deployment",
-	Group:    "apps",
-	Resource: "deployments",
-	Example:  &appsv1.Deployment{},
-	Reach: func(kube kubernetes.Interface) reach {
-		api := kube.AppsV1().Deployments(metav1.NamespaceAll)
-		return reach{
-			List:  func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return api.List(ctx, o) },
-			Watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return api.Watch(ctx, o) },
-		}
-	},
-	Slim: slimDeployment,
-	Open: openDeployments,
+	Version:    "apps/v1",
+	Kind:       "Deployment",
+	Group:      "apps",
+	Resource:   "deployments",
+	Namespaced: true,
+	New:        func() object { return new(appsv1.Deployment) },
+	Slim:       slimDeployment,
+	Open:       openDeployments,
 }
 
 func openDeployments(w *Watcher, k kind) view {

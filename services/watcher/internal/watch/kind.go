@@ -7,8 +7,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
@@ -24,20 +27,57 @@ var kinds = []kind{
 // A kind is a kind of object that is watched. It hides the object's type, so
 // that all kinds stand in one list.
 type kind struct {
-	Version  string // group and version, as in an object's apiVersion
-	Kind     string
-	Group    string // as in RBAC rules
-	Resource string // as in RBAC rules
-	Example  runtime.Object
-	Reach    func(kubernetes.Interface) reach
-	Slim     func(any) any // drops what no detector reads; may be given anything
-	Open     func(*Watcher, kind) view
+	Version    string // group and version, as in an object's apiVersion
+	Kind       string
+	Group      string // as in RBAC rules
+	Resource   string // as in RBAC rules
+	Namespaced bool
+	Optional   bool   // not every cluster serves it: the watcher is ready without it
+	Keep       bool   // all objects are kept, not only suspects: others are judged by them
+	Fields     string // a field selector; empty for all objects
+	New        func() object
+	Slim       func(any) any // drops what no detector reads; may be given anything
+	Open       func(*Watcher, kind) view
+}
+
+// An object is what every type of the API is.
+type object interface {
+	runtime.Object
+	metav1.Object
+}
+
+// path is where the API serves the kind.
+func (k kind) path() string {
+	if k.Group == "" {
+		return "/api/" + k.Version + "/" + k.Resource
+	}
+	return "/apis/" + k.Version + "/" + k.Resource
 }
 
 // A reach is how to list and watch a kind.
 type reach struct {
 	List  func(context.Context, metav1.ListOptions) (runtime.Object, error)
 	Watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+func (k kind) reach(kube kubernetes.Interface) reach {
+	request := func(o *metav1.ListOptions) *rest.Request {
+		o.FieldSelector = k.Fields
+		return kube.CoreV1().RESTClient().Get().AbsPath(k.path()).VersionedParams(o, scheme.ParameterCodec)
+	}
+	return reach{
+		List: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			list, err := scheme.Scheme.New(schema.FromAPIVersionAndKind(k.Version, k.Kind+"List"))
+			if err != nil {
+				return nil, err
+			}
+			return list, request(&o).Do(ctx).Into(list)
+		},
+		Watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.Watch = true
+			return request(&o).Watch(ctx)
+		},
+	}
 }
 
 // A view judges the objects of a kind, and remembers between changes what the

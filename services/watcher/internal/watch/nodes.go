@@ -1,14 +1,10 @@
 package watch
 
 import (
-	"context"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
@@ -18,16 +14,10 @@ var nodes = kind{
 	Version:  "v1",
 	Kind:     "Node",
 	Resource: "nodes",
-	Example:  &corev1.Node{},
-	Reach: func(kube kubernetes.Interface) reach {
-		api := kube.CoreV1().Nodes()
-		return reach{
-			List:  func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return api.List(ctx, o) },
-			Watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return api.Watch(ctx, o) },
-		}
-	},
-	Slim: slimNode,
-	Open: openNodes,
+	Keep:     true,
+	New:      func() object { return new(corev1.Node) },
+	Slim:     slimNode,
+	Open:     openNodes,
 }
 
 func openNodes(w *Watcher, k kind) view {

@@ -1,14 +1,10 @@
 package watch
 
 import (
-	"context"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
@@ -16,19 +12,13 @@ import (
 )
 
 var pods = kind{
-	Version:  "v1",
-	Kind:     "Pod",
-	Resource: "pods",
-	Example:  &corev1.Pod{},
-	Reach: func(kube kubernetes.Interface) reach {
-		api := kube.CoreV1().Pods(metav1.NamespaceAll)
-		return reach{
-			List:  func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return api.List(ctx, o) },
-			Watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return api.Watch(ctx, o) },
-		}
-	},
-	Slim: slimPod,
-	Open: openPods,
+	Version:    "v1",
+	Kind:       "Pod",
+	Resource:   "pods",
+	Namespaced: true,
+	New:        func() object { return new(corev1.Pod) },
+	Slim:       slimPod,
+	Open:       openPods,
 }
 
 func openPods(w *Watcher, k kind) view {

@@ -70,9 +70,13 @@ type Watcher struct {
 	troubled  atomic.Bool // the last attempt to publish failed
 	forgetful atomic.Bool // the last attempt to read the stored episodes failed
 
-	mu   sync.Mutex // guards book, and the views of sources
-	book *episode.Book
+	mu     sync.Mutex // guards what follows, and the views of sources
+	book   *episode.Book
+	judged map[ref]struct{} // to be judged again: what is known about them has changed
 }
+
+// A ref names an object, whichever has the name.
+type ref struct{ Version, Kind, Namespace, Name string }
 
 // A source is one kind, being watched.
 type source struct {
@@ -100,8 +104,9 @@ func New(cfg Config, kube kubernetes.Interface, b *bus.Bus, log *slog.Logger, re
 		sources: map[string]*source{},
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[episode.Key](retryFirst, retryLimit)),
-		wake: make(chan struct{}, 1),
-		book: episode.NewBook(episode.Config{Cluster: b.Cluster(), Schedule: cfg.Schedule, Recheck: cfg.Recheck, Max: maxSuspects}),
+		wake:   make(chan struct{}, 1),
+		judged: map[ref]struct{}{},
+		book:   episode.NewBook(episode.Config{Cluster: b.Cluster(), Schedule: cfg.Schedule, Recheck: cfg.Recheck, Max: maxSuspects}),
 	}
 	for _, k := range kinds {
 		s, err := w.source(k, kube)
@@ -115,11 +120,11 @@ func New(cfg Config, kube kubernetes.Interface, b *bus.Bus, log *slog.Logger, re
 
 func (w *Watcher) source(k kind, kube kubernetes.Interface) (*source, error) {
 	s := &source{kind: k, health: &health{resource: k.Resource, group: k.Group, log: w.log}, view: k.Open(w, k)}
-	r := s.health.observe(k.Reach(kube))
+	r := s.health.observe(k.reach(kube))
 	s.informer = cache.NewSharedIndexInformerWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc:  r.List,
 		WatchFuncWithContext: r.Watch,
-	}, kube), k.Example, cache.SharedIndexInformerOptions{})
+	}, kube), k.New(), cache.SharedIndexInformerOptions{})
 	var err error
 	s.handled, err = s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { w.changed(s, nil, obj) },
@@ -267,6 +272,13 @@ func (w *Watcher) enqueue(keys []episode.Key) {
 	w.poke()
 }
 
+// again has an object judged again, soon: something that it is judged by, and
+// that is not part of it, has changed. The caller holds mu.
+func (w *Watcher) again(version, kind, namespace, name string) {
+	w.judged[ref{version, kind, namespace, name}] = struct{}{}
+	w.poke()
+}
+
 func (w *Watcher) poke() {
 	select {
 	case w.wake <- struct{}{}:
@@ -283,6 +295,12 @@ func (w *Watcher) keepTime(ctx context.Context) {
 		w.mu.Lock()
 		due := w.book.Due(time.Now())
 		passedOver := w.book.Skipped()
+		for r := range w.judged {
+			if obj := w.find(r.Version, r.Kind, r.Namespace, r.Name); obj != nil {
+				due = append(due, target(w.sources[r.Version+"/"+r.Kind].kind, obj))
+			}
+		}
+		clear(w.judged)
 		w.mu.Unlock()
 		for _, t := range due {
 			w.look(t)
