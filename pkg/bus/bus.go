@@ -56,7 +56,8 @@ type Bus struct {
 	js      jetstream.JetStream
 	metrics *metrics
 	tracer  trace.Tracer
-	limits  map[string]int // stream to its largest message
+	limits  map[string]int    // stream to its largest message
+	groups  map[string]*group // by stream, of those that take batches
 	pace    pace
 	waits   waits
 
@@ -129,6 +130,7 @@ func Connect(o Options) (*Bus, error) {
 		metrics:   m,
 		tracer:    otel.Tracer("github.com/selfheal/selfheal/pkg/bus"),
 		limits:    map[string]int{},
+		groups:    map[string]*group{},
 		pace:      defaultPace(),
 		connected: make(chan struct{}),
 		problems:  map[string]error{},
@@ -139,6 +141,9 @@ func Connect(o Options) (*Bus, error) {
 	}
 	for _, s := range topology() {
 		b.limits[s.Name] = int(s.MaxMsgSize)
+		if s.AllowAtomicPublish {
+			b.groups[s.Name] = &group{b: b, stream: s.Name}
+		}
 	}
 	b.nc, err = nats.Connect(url, slices.Concat(b.connection(), auth, o.NATS)...)
 	if err != nil {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -46,16 +48,12 @@ func (s *Store[V]) Get(ctx context.Context, key string) (V, uint64, error) {
 
 // Create writes a key that must not exist, or returns ErrConflict.
 func (s *Store[V]) Create(ctx context.Context, key string, v V) (uint64, error) {
-	return s.write(ctx, "create", key, v, func(ctx context.Context, kv jetstream.KeyValue, data []byte) (uint64, error) {
-		return kv.Create(ctx, key, data)
-	})
+	return s.write(ctx, "create", key, v, 0)
 }
 
 // Update writes a key whose last revision must be rev, or returns ErrConflict.
 func (s *Store[V]) Update(ctx context.Context, key string, v V, rev uint64) (uint64, error) {
-	return s.write(ctx, "update", key, v, func(ctx context.Context, kv jetstream.KeyValue, data []byte) (uint64, error) {
-		return kv.Update(ctx, key, data, rev)
-	})
+	return s.write(ctx, "update", key, v, rev)
 }
 
 // Delete removes a key whose last revision must be rev, or returns ErrConflict.
@@ -63,9 +61,19 @@ func (s *Store[V]) Delete(ctx context.Context, key string, rev uint64) error {
 	if rev == 0 { // to the client library: whatever there is
 		return fmt.Errorf("bucket %s: delete %q: %w", s.name, heal.Clean(key, 64), ErrConflict)
 	}
-	return s.do(ctx, "delete", key, func(ctx context.Context, kv jetstream.KeyValue) error {
-		return kv.Delete(ctx, key, jetstream.LastRevision(rev))
+	return s.do(ctx, "delete", key, func(ctx context.Context, _ jetstream.KeyValue) error {
+		m := s.message(key, rev)
+		m.Header.Set("KV-Operation", "DEL") // as in ADR-8 of NATS
+		_, err := s.b.store(ctx, "KV_"+s.name, m)
+		return err
 	})
+}
+
+// message writes to a key whose last revision must be last.
+func (s *Store[V]) message(key string, last uint64) *nats.Msg {
+	m := nats.NewMsg("$KV." + s.name + "." + key)
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(last, 10))
+	return m
 }
 
 // All calls fn for every key there is, in no order, until fn returns false. A
@@ -111,13 +119,18 @@ func (s *Store[V]) broken(key string, err error) error {
 	return Permanent(fmt.Errorf("bucket %s: value of %q: %w", s.name, heal.Clean(key, 64), err))
 }
 
-func (s *Store[V]) write(ctx context.Context, verb, key string, v V, put func(context.Context, jetstream.KeyValue, []byte) (uint64, error)) (rev uint64, err error) {
+func (s *Store[V]) write(ctx context.Context, verb, key string, v V, last uint64) (rev uint64, err error) {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return 0, Permanent(fmt.Errorf("bucket %s: %s %q: %w", s.name, verb, heal.Clean(key, 64), err))
 	}
 	err = s.do(ctx, verb, key, func(ctx context.Context, kv jetstream.KeyValue) error {
-		rev, err = put(ctx, kv, data)
+		m := s.message(key, last)
+		m.Data = data
+		rev, err = s.b.store(ctx, "KV_"+s.name, m)
+		if verb == "create" && conflicts(err) {
+			rev, err = kv.Create(ctx, key, data) // there may be a mark that it was deleted
+		}
 		return err
 	})
 	return rev, err
@@ -150,13 +163,18 @@ func (s *Store[V]) do(ctx context.Context, verb, key string, call func(context.C
 		return nil
 	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
 		return fmt.Errorf("%s: %w", what, ErrNotFound)
-	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch),
-		codeOf(err) == jetstream.JSErrCodeStreamWrongLastSequenceConstant: // what a replicated stream says
+	case conflicts(err):
 		return fmt.Errorf("%s: %w", what, ErrConflict)
 	case errors.Is(err, jetstream.ErrBucketNotFound):
 		return fmt.Errorf("%s: %w", what, awayError{err})
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+func conflicts(err error) bool {
+	code := codeOf(err)
+	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) ||
+		code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant // the latter by a replicated stream
 }
 
 // mentioned matches the subjects of requests to the bucket.

@@ -3,12 +3,10 @@ package bus
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -85,23 +83,8 @@ func (t Topic[T]) publish(ctx context.Context, b *Bus, head heal.Head, subject s
 	if size, limit := size(m), b.limits[t.Stream]; limit > 0 && size > limit {
 		return Permanent(fmt.Errorf("too large: %d bytes, stream %s takes %d", size, t.Stream, limit))
 	}
-	return b.store(ctx, t.Stream, m)
-}
-
-// store publishes m and waits until the stream has it.
-func (b *Bus) store(ctx context.Context, stream string, m *nats.Msg) error {
-	return b.request(ctx, b.pace.answer, stream, exactly(m.Subject), func(ctx context.Context) error {
-		ack, err := b.js.PublishMsg(ctx, m)
-		switch {
-		case err == nil && ack.Stream != stream:
-			return awayError{fmt.Errorf("stored by stream %s, want %s: two streams claim its subject", ack.Stream, stream)}
-		case errors.Is(err, nats.ErrMaxPayload):
-			return Permanent(fmt.Errorf("too large: %d bytes, the server takes %d", size(m), b.nc.MaxPayload()))
-		case codeOf(err) == jetstream.JSErrCodeStreamMessageExceedsMaximum:
-			return Permanent(fmt.Errorf("too large: %d bytes, more than stream %s takes: %w", size(m), stream, err))
-		}
-		return err
-	})
+	_, err = b.store(ctx, t.Stream, m)
+	return err
 }
 
 // size is what the server compares with a stream's largest message: headers,

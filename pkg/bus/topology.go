@@ -114,6 +114,7 @@ func bucket(b Bucket) stream {
 	s.Duplicates = 2 * time.Minute
 	s.DenyDelete = true
 	s.AllowDirect = true
+	s.AllowAtomicPublish = true
 	return s
 }
 
