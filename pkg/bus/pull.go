@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -137,7 +138,8 @@ func (m *mailbox) status(msg *nats.Msg) error {
 func (m *mailbox) close() {
 	if m.line.b.nc.IsConnected() {
 		closed := make(chan struct{})
-		m.sub.SetClosedHandler(func(string) { close(closed) })
+		tell := sync.OnceFunc(func() { close(closed) }) // a connection that ends meanwhile closes it a second time
+		m.sub.SetClosedHandler(func(string) { tell() })
 		if m.sub.Drain() == nil {
 			timer := time.NewTimer(time.Second)
 			defer timer.Stop()

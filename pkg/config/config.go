@@ -71,6 +71,7 @@ type Settings struct {
 	DetectorsFile  string
 	UsageThreshold int // per cent
 	VolumeStats    bool
+	SettleTime     time.Duration // of looking without acting, after a cold start
 
 	MaxPodActionsNamespace int // per minute
 	MaxPodActionsCluster   int // per minute

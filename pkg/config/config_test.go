@@ -30,7 +30,7 @@ func defaults() Settings {
 		EmailSMTPPort: 587, EmailUseTLS: true,
 		PagerDutyAPIURL: "https://events.pagerduty.com",
 		NATSURL:         "nats://127.0.0.1:4222", Cluster: "default", Mode: "auto", HTTPAddr: ":8080",
-		MaxPodActionsNamespace: 5, MaxPodActionsCluster: 30, UsageThreshold: 80,
+		MaxPodActionsNamespace: 5, MaxPodActionsCluster: 30, UsageThreshold: 80, SettleTime: 30 * time.Second,
 	}
 }
 
@@ -76,7 +76,7 @@ func samples(t *testing.T) map[string]struct{ give, show string } {
 		"recovery_timeout": {"600", "10m"}, "verify_window": {"2m", "2m"},
 		"max_pod_actions_namespace": same("600"), "max_pod_actions_cluster": same("3000"),
 		"namespaces": {"shop, bank", "shop,bank"}, "detectors_file": same("/etc/detectors.yaml"),
-		"usage_threshold": same("90"), "volume_stats": {"yes", "true"},
+		"usage_threshold": same("90"), "volume_stats": {"yes", "true"}, "settle_time": {"45", "45s"},
 		"mode": same("observe"), "dry_run": {"yes", "true"}, "cluster": same("eu-1.prod"),
 		"policy_file": same("/etc/policy.yaml"), "kubeconfig": same("/a:/b"),
 		"nats_url":   same("tls://a:4222,tls://b:4222"),

@@ -42,6 +42,8 @@ func table(s *Settings) []setting {
 			help: "How many per cent of a node's CPU or memory, or of a container's memory limit, are too much."},
 		{key: "volume_stats", own: true, def: "false", kind: boolean(&s.VolumeStats),
 			help: "Ask the kubelets how full volumes are; needs the right to nodes/proxy."},
+		{key: "settle_time", own: true, def: "30", kind: duration(&s.SettleTime, time.Second, 10*time.Minute),
+			help: "How long a watcher that starts cold looks before anything destructive is done on its word."},
 		{key: "max_pod_actions_namespace", def: "5", kind: number(&s.MaxPodActionsNamespace, 1, 600),
 			help: "How many pods of one namespace may be acted on per minute."},
 		{key: "max_pod_actions_cluster", def: "30", kind: number(&s.MaxPodActionsCluster, 1, 3000),

@@ -52,7 +52,8 @@ type Daemon struct {
 	Metrics  *prometheus.Registry // of this Run only
 	Bus      *bus.Bus
 
-	paused prometheus.Gauge
+	paused   prometheus.Gauge
+	reloaded prometheus.Gauge
 
 	mu     sync.Mutex // guards what follows
 	checks []namedCheck
@@ -90,6 +91,19 @@ func (d *Daemon) SetPaused(paused bool) {
 		d.paused.Set(1)
 	} else {
 		d.paused.Set(0)
+	}
+}
+
+// SetReloaded shows in self_healing_config_last_reload_successful whether a
+// file of the service's own, which it read again, could be used.
+func (d *Daemon) SetReloaded(ok bool) {
+	if d.reloaded == nil {
+		return // a Daemon made by a test
+	}
+	if ok {
+		d.reloaded.Set(1)
+	} else {
+		d.reloaded.Set(0)
 	}
 }
 

@@ -176,7 +176,7 @@ func (p *process) once(ctx context.Context, settings config.Settings) error {
 	if p.level != nil {
 		p.level.Set(levelOf(settings))
 	}
-	d := &Daemon{Name: p.service.Name, Settings: settings, Log: log, Metrics: prometheus.NewRegistry(), paused: p.paused}
+	d := &Daemon{Name: p.service.Name, Settings: settings, Log: log, Metrics: prometheus.NewRegistry(), paused: p.paused, reloaded: p.reloaded}
 	b, err := bus.Connect(bus.Options{
 		URL: settings.NATSURL, Service: p.service.Name, Cluster: settings.Cluster,
 		CredsFile: settings.NATSCreds, NKeyFile: settings.NATSNKey, Log: log, Metrics: d.Metrics,

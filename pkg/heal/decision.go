@@ -85,6 +85,7 @@ const (
 	ReasonSuperseded       = "Superseded"       // overtaken by a newer announcement, or by the failure's end
 	ReasonRecovered        = "Recovered"        // the symptom went away by itself
 	ReasonGivenUp          = "GivenUp"          // several tries did not help: a person must look
+	ReasonFollowsIncident  = "FollowsIncident"  // it follows from another failure, which is acted upon instead
 )
 
 // MakeDecisionID makes the one decision about an occurrence: deciding twice,

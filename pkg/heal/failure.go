@@ -36,6 +36,11 @@ type Failure struct {
 	Envelope Envelope `json:"-"`
 }
 
+// MetadataFlapping is the key in a Failure's metadata that says how often the
+// same thing has failed and recovered in the last hour, if that was often: a
+// recovery means little then.
+const MetadataFlapping = "flapping"
+
 // An Envelope is how an event was named by its writer.
 type Envelope struct {
 	ID       string

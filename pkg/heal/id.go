@@ -3,7 +3,7 @@ package heal
 import (
 	"crypto/sha256"
 	"encoding/base32"
-	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -15,11 +15,14 @@ var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadd
 // parts cannot run into each other. 120 bits of SHA-256 leave a chance of a
 // clash below 10⁻¹⁸ at 10⁹ ids.
 func ID(prefix string, parts ...string) string {
-	h := sha256.New()
+	var room [256]byte // most are shorter, and so cost no allocation
+	text := room[:0]
 	for _, p := range parts {
-		_, _ = fmt.Fprintf(h, "%d:%s,", len(p), p) // a hash takes everything
+		text = strconv.AppendInt(text, int64(len(p)), 10)
+		text = append(append(append(text, ':'), p...), ',')
 	}
-	return prefix + "-" + idEncoding.EncodeToString(h.Sum(nil)[:15])
+	sum := sha256.Sum256(text)
+	return prefix + "-" + idEncoding.EncodeToString(sum[:15])
 }
 
 // Token encodes a Kubernetes name as one token of a NATS subject. Names never

@@ -16,7 +16,8 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
+
+	"github.com/selfheal/selfheal/pkg/kube/reach"
 )
 
 // callTimeout is for one call, and for all attempts of a read.
@@ -65,6 +66,10 @@ func ours(c *rest.Config) *rest.Config {
 	return c
 }
 
-// LogTo sends what client-go logs by itself to log, for the whole process:
-// klog, which it uses, has one logger for all. Without it those lines are not JSON.
-func LogTo(log *slog.Logger) { klog.SetSlogLogger(log) }
+// Config is reach.Config.
+func Config(kubeconfig, userAgent string) (*rest.Config, error) {
+	return reach.Config(kubeconfig, userAgent)
+}
+
+// LogTo is reach.LogTo.
+func LogTo(log *slog.Logger) { reach.LogTo(log) }

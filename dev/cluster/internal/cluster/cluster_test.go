@@ -34,7 +34,7 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		{"back-off", func(c *Config) { c.BackoffCap = time.Second }, "--backoff-base 10s and --backoff-cap 1s: want 0 < base <= cap"},
 		{"component flag", func(c *Config) { c.Args = []string{"etcd=--max-txn-ops=1"} }, ""},
 		{"unknown component", func(c *Config) { c.Args = []string{"kubelet=--v=2"} },
-			`--arg "kubelet=--v=2": want COMPONENT=--flag=value, COMPONENT one of etcd, kube-apiserver, kube-controller-manager, kube-scheduler, node-simulator`},
+			`--arg "kubelet=--v=2": want COMPONENT=--flag=value, COMPONENT one of etcd, kube-apiserver, kube-controller-manager, kube-scheduler, node-simulator, node-heartbeat`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := Default()
@@ -147,6 +147,22 @@ func TestOnlyOneSupervisorRunsAFolder(t *testing.T) {
 	kept, err := Load(dir)
 	if err != nil || kept.APIPort != s.state.APIPort {
 		t.Errorf("state %+v, %v; want port %d", kept, err, s.state.APIPort)
+	}
+}
+
+func TestAStaticClusterHasNobodyWhoChangesObjects(t *testing.T) {
+	c := Default()
+	if got, want := c.Parts(), component.Names()[:5]; !slices.Equal(got, want) {
+		t.Errorf("parts are %q, want %q", got, want)
+	}
+	c.Static = true
+	if got, want := c.Parts(), []string{component.Etcd, component.APIServer, component.Heartbeat}; !slices.Equal(got, want) {
+		t.Errorf("parts of a static one are %q, want %q", got, want)
+	}
+	for _, name := range c.Parts() {
+		if len(State{Config: c}.flags("/d")[name]) == 0 {
+			t.Errorf("%s has no flags", name)
+		}
 	}
 }
 

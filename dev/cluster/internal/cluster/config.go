@@ -40,6 +40,9 @@ type Config struct {
 	BackoffBase time.Duration // first delay between restarts of a crashing container
 	BackoffCap  time.Duration
 
+	// Static runs etcd and the API server alone, for objects that are loaded and stay as they are (see package fleet).
+	Static bool
+
 	// Args are further flags for parts, as COMPONENT=--flag=value.
 	Args []string
 }
@@ -94,6 +97,19 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Parts are the parts that the cluster runs, in the order in which they start.
+func (c Config) Parts() []string {
+	return append([]string{component.Etcd, component.APIServer}, c.clients()...)
+}
+
+// clients are the parts that need an API server.
+func (c Config) clients() []string {
+	if c.Static {
+		return []string{component.Heartbeat}
+	}
+	return []string{component.ControllerManager, component.Scheduler, component.Simulator}
 }
 
 func (c Config) heartbeat() time.Duration {

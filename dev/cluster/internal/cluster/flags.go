@@ -26,6 +26,8 @@ func (s State) flags(dir string) map[string][]string {
 			"--socket-reuse-port=true",
 			"--unsafe-no-fsync=true",
 			"--log-level=warn",
+			// A hundred thousand pods, and a few versions of each until the API server has them compacted.
+			"--quota-backend-bytes=8589934592",
 		},
 		component.APIServer: {
 			"--etcd-servers=" + etcd,
@@ -84,6 +86,9 @@ func (s State) flags(dir string) map[string][]string {
 			"--node-cpu=" + c.NodeCPU,
 			"--node-memory=" + c.NodeMemory,
 			"--node-pods=" + c.NodePods,
+		},
+		component.Heartbeat: {
+			"--etcd-port=" + strconv.Itoa(s.EtcdPort),
 		},
 	}
 	for name := range flags {

@@ -31,6 +31,7 @@ var ErrUp = errors.New("the cluster is already up")
 const (
 	restartDelay = 500 * time.Millisecond
 	readyWithin  = 2 * time.Minute
+	staticWithin = 10 * time.Minute // an API server first reads everything that is stored
 	etcdGrace    = 3 * time.Second
 )
 
@@ -135,10 +136,15 @@ func (s *supervisor) close() {
 	_ = s.lock.Close() // releases the lock
 }
 
-// bootstrap starts the parts that need an API server, creates the nodes, and waits until pods can run.
+// bootstrap starts the parts that need an API server, creates the nodes, and waits until pods can run. A static
+// cluster is ready as soon as the API server is.
 func (s *supervisor) bootstrap(ctx context.Context, g *errgroup.Group, ready func()) error {
 	began := time.Now()
-	within, cancel := context.WithTimeout(ctx, readyWithin)
+	limit := readyWithin
+	if s.state.Config.Static {
+		limit = staticWithin
+	}
+	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(s.dir, "pki", "supervisor.kubeconfig"))
 	if err != nil {
@@ -152,14 +158,16 @@ func (s *supervisor) bootstrap(ctx context.Context, g *errgroup.Group, ready fun
 	if err := s.waitFor(within, "API server", serving(client)); err != nil {
 		return err
 	}
-	for _, name := range []string{component.ControllerManager, component.Scheduler, component.Simulator} {
+	for _, name := range s.state.Config.clients() {
 		g.Go(func() error { s.keep(ctx, name, 0); return nil })
 	}
-	if err := createNodes(within, client, s.state.Config); err != nil {
-		return err
-	}
-	if err := s.waitFor(within, "API server, nodes and default service account", usable(client)); err != nil {
-		return err
+	if !s.state.Config.Static {
+		if err := createNodes(within, client, s.state.Config); err != nil {
+			return err
+		}
+		if err := s.waitFor(within, "API server, nodes and default service account", usable(client)); err != nil {
+			return err
+		}
 	}
 	s.log.Info("ready", "took", time.Since(began).Round(time.Millisecond).String())
 	ready()

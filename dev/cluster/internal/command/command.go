@@ -70,7 +70,7 @@ and a simulator in place of kubelets. What a pod does is decided by its image: "
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newUp(), newRun(), newSupervise(), newDown(), newStatus(), newNode(), newSignal(), newKubectl())
+	root.AddCommand(newUp(), newRun(), newSupervise(), newDown(), newStatus(), newNode(), newLoad(), newBreak(), newSignal(), newKubectl())
 	return root
 }
 

@@ -26,6 +26,9 @@ func TestMisuseExitsWithTwo(t *testing.T) {
 		{"name with a slash", []string{"status", "--name", "a/b"}, 2},
 		{"unknown output", []string{"status", "-o", "yaml"}, 2},
 		{"unknown component", []string{"signal", "kubelet", "KILL"}, 2},
+		{"fleet without nodes", []string{"load", "--nodes", "0"}, 2},
+		{"load into no cluster", []string{"load", "--name", "none"}, 1},
+		{"break pods of no cluster", []string{"break", "--name", "none"}, 1},
 		{"no such cluster", []string{"node", "stop", "node-1", "--name", "none"}, 1},
 		{"status of no cluster", []string{"status", "--name", "none"}, 1},
 	} {

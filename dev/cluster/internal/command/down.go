@@ -152,7 +152,7 @@ func look(ctx context.Context, name, dir string) report {
 	}
 	running := cluster.Up(dir)
 	all := running
-	for _, n := range component.Names() {
+	for _, n := range s.Config.Parts() {
 		p, started := s.Components[n]
 		c := componentState{Name: n, PID: p.PID, Restarts: p.Restarts, Up: running && started && cluster.Alive(s, p)}
 		all = all && c.Up

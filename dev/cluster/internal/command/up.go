@@ -34,6 +34,7 @@ func settings(f *pflag.FlagSet, c *cluster.Config) {
 	f.IntVar(&c.UnreachableToleration, "default-unreachable-toleration-seconds", c.UnreachableToleration, "how long pods stay on a node that is unreachable")
 	f.DurationVar(&c.BackoffBase, "backoff-base", c.BackoffBase, "first delay between restarts of a crashing container")
 	f.DurationVar(&c.BackoffCap, "backoff-cap", c.BackoffCap, "longest such delay")
+	f.BoolVar(&c.Static, "static", c.Static, "etcd and the API server alone, for objects that 'load' writes and that stay as they are")
 	f.StringArrayVar(&c.Args, "arg", c.Args, "further flag of a component, as COMPONENT=--flag=value (repeatable)")
 }
 

@@ -15,6 +15,7 @@ import (
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 
+	"github.com/selfheal/selfheal/dev/cluster/internal/fleet"
 	"github.com/selfheal/selfheal/dev/cluster/internal/sim"
 )
 
@@ -25,11 +26,12 @@ const (
 	ControllerManager = "kube-controller-manager"
 	Scheduler         = "kube-scheduler"
 	Simulator         = "node-simulator"
+	Heartbeat         = "node-heartbeat" // of a static cluster, in place of the three before it
 )
 
-// Names lists the parts in the order in which they start.
+// Names lists all parts.
 func Names() []string {
-	return []string{Etcd, APIServer, ControllerManager, Scheduler, Simulator}
+	return []string{Etcd, APIServer, ControllerManager, Scheduler, Simulator, Heartbeat}
 }
 
 // Run runs the named part until it ends, and returns its exit code.
@@ -48,6 +50,8 @@ func Run(name string, args []string) int {
 		return cli.Run(scheduler.NewSchedulerCommand())
 	case Simulator:
 		return cli.Run(sim.NewCommand())
+	case Heartbeat:
+		return cli.Run(fleet.NewCommand())
 	}
 	fmt.Fprintf(os.Stderr, "unknown component %q\n", name)
 	return 2

@@ -1,15 +1,20 @@
-package kube
+// Package reach finds the API server and says how to talk to it, without any of
+// the typed clients: those bring every type that Kubernetes has into memory,
+// which the watcher cannot afford.
+package reach
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"github.com/selfheal/selfheal/pkg/config"
 )
@@ -26,6 +31,10 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	c.UserAgent = userAgent
 	return c, nil
 }
+
+// LogTo sends what client-go logs by itself to log, for the whole process:
+// klog, which it uses, has one logger for all. Without it those lines are not JSON.
+func LogTo(log *slog.Logger) { klog.SetSlogLogger(log) }
 
 func find(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig != "" {

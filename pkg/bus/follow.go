@@ -1,0 +1,126 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+)
+
+// A Follower is one process's view of a topic, beside all others.
+type Follower[T heal.Payload] struct {
+	Name string // lower case; the stage of its dead letters
+
+	// Take is called with one message at a time. It may get a message again,
+	// and an older one than before: Stored tells the order.
+	Take func(Message[T])
+
+	// Current is called when everything that the stream holds was taken, also
+	// when that is nothing. It is called again after each interruption, at
+	// latest. It may be nil.
+	Current func()
+}
+
+// Follow hands over the last message of each subject of the topic, in the order
+// in which they were stored, and from then on every further one, until ctx is
+// done. Unlike with Consume, each process gets all of them. After an
+// interruption it begins anew.
+//
+// What does not decode, or does not belong on its subject, is moved to the
+// dead-letter stream, once for all followers of the name.
+//
+// While the server or the stream is away, Follow waits. It returns an error
+// only for a Follower that can never work, and for ErrPermission.
+func (t Topic[T]) Follow(ctx context.Context, b *Bus, f Follower[T]) error {
+	if err := checkName("follower", f.Name); err != nil {
+		return Permanent(fmt.Errorf("follow %s: %w", t.Root, err))
+	}
+	if f.Current == nil {
+		f.Current = func() {}
+	}
+	about := "following of " + t.Root
+	defer b.problem(about, nil)
+	for {
+		err := t.follow(ctx, b, f, about)
+		if ctx.Err() != nil {
+			return nil
+		}
+		err = fmt.Errorf("follow %s: %w", t.Root, err)
+		if errors.Is(err, ErrPermission) || b.isClosed() {
+			return err
+		}
+		if b.problem(about, err) {
+			b.log.Warn("topic cannot be followed, trying again", "topic", t.Root, "err", err)
+		}
+		if !b.wait(ctx, b.pace.retry) {
+			return nil
+		}
+	}
+}
+
+// follow begins anew, and goes on until something breaks off the reading.
+func (t Topic[T]) follow(ctx context.Context, b *Bus, f Follower[T], about string) error {
+	ctx, done := b.waits.add(ctx, mentions(t.Stream), true)
+	defer done()
+	var cons jetstream.Consumer
+	var it jetstream.MessagesContext
+	err := b.request(ctx, 2*b.pace.answer, t.Stream, mentions(t.Stream), func(ctx context.Context) (err error) {
+		cons, err = b.js.CreateConsumer(ctx, t.Stream, jetstream.ConsumerConfig{
+			FilterSubject:     heal.SubjectRoot + "." + heal.Token(b.cluster) + "." + t.Root + ".>",
+			DeliverPolicy:     jetstream.DeliverLastPerSubjectPolicy,
+			AckPolicy:         jetstream.AckNonePolicy,
+			MemoryStorage:     true,
+			InactiveThreshold: time.Minute,
+		})
+		if err != nil {
+			return err
+		}
+		it, err = cons.Messages()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	if b.problem(about, nil) {
+		b.log.Info("topic is followed again", "topic", t.Root)
+	}
+	if cons.CachedInfo().NumPending == 0 {
+		f.Current()
+	}
+	letters := &line{b: b, c: Consumer{Name: f.Name}, stream: t.Stream, log: b.log}
+	for order := uint64(1); ; order++ {
+		msg, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return b.explain(ctx, t.Stream, err)
+		}
+		md, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		if md.Sequence.Consumer != order {
+			return fmt.Errorf("message %d of the reading is missing", order)
+		}
+		d := delivery{
+			&nats.Msg{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()},
+			&nats.MsgMetadata{Sequence: nats.SequencePair(md.Sequence), NumDelivered: md.NumDelivered, Timestamp: md.Timestamp},
+		}
+		event, err := open[T](d, b.cluster, b.limits[t.Stream])
+		if err == nil {
+			f.Take(Message[T]{Event: event, Attempt: 1, Stored: md.Timestamp})
+		} else {
+			b.log.Error("message given up, moved to the dead-letter stream", letters.about(d, "reason", heal.DeadBadMessage, "err", err)...)
+			if err := letters.bury(ctx, d, fate{reason: heal.DeadBadMessage, err: err}); err != nil {
+				return err
+			}
+		}
+		if md.NumPending == 0 {
+			f.Current()
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// An Entry is what became of a key of a Store.
+type Entry[V any] struct {
+	Key     string
+	Value   V
+	Deleted bool      // then there is no Value
+	Stored  time.Time // by the server's clock
+	News    bool      // it was stored while we listened; else we were only told of it now
+}
+
+// A Listener is told what a Store holds, one thing at a time.
+type Listener[V any] struct {
+	Entry func(Entry[V])
+	// Complete says whether all that was stored so far has been told: false
+	// when the listening breaks off, true when it has caught up again.
+	Complete func(bool)
+}
+
+// Listen tells l the value of every key, and then every change, until ctx is
+// done. When the listening breaks off it begins anew, with every key. It fails
+// only when the server refuses it, or the bus is closed. A value that does not
+// decode is passed over and logged.
+func (s *Store[V]) Listen(ctx context.Context, l Listener[V]) error {
+	stream := "KV_" + s.name
+	about := "listening to " + s.name
+	defer s.b.problem(about, nil)
+	for {
+		err := s.listen(ctx, stream, about, l)
+		l.Complete(false)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, ErrPermission) || s.b.isClosed() {
+			return fmt.Errorf("bucket %s: listen: %w", s.name, err)
+		}
+		if err != nil && s.b.problem(about, fmt.Errorf("bucket %s: listen: %w", s.name, err)) {
+			s.b.log.Warn("bucket cannot be listened to, trying again", "bucket", s.name, "err", err)
+		}
+		if !s.b.wait(ctx, s.b.pace.retry) {
+			return nil
+		}
+	}
+}
+
+// listen reads the bucket's stream from the latest value of each key on, until
+// something breaks that off.
+func (s *Store[V]) listen(ctx context.Context, stream, about string, l Listener[V]) error {
+	ctx, done := s.b.waits.add(ctx, s.mentioned, true)
+	defer done()
+	var it jetstream.MessagesContext
+	var old uint64
+	err := s.b.request(ctx, 2*s.b.pace.answer, stream, s.mentioned, func(ctx context.Context) error {
+		cons, err := s.b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+			DeliverPolicy:     jetstream.DeliverLastPerSubjectPolicy,
+			FilterSubject:     "$KV." + s.name + ".>",
+			AckPolicy:         jetstream.AckNonePolicy,
+			MemoryStorage:     true,
+			InactiveThreshold: time.Minute,
+		})
+		if err != nil {
+			return err
+		}
+		old = cons.CachedInfo().NumPending
+		it, err = cons.Messages()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	s.b.problem(about, nil)
+	l.Complete(old == 0)
+	for order := uint64(1); ; order++ {
+		msg, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return s.b.explain(ctx, stream, err)
+		}
+		md, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		if md.Sequence.Consumer != order {
+			return fmt.Errorf("message %d of the reading is missing", order)
+		}
+		s.hand(msg, md, order > old, l)
+		if order == old {
+			l.Complete(true)
+		}
+	}
+}
+
+func (s *Store[V]) hand(msg jetstream.Msg, md *jetstream.MsgMetadata, news bool, l Listener[V]) {
+	e := Entry[V]{Key: strings.TrimPrefix(msg.Subject(), "$KV."+s.name+"."), Stored: md.Timestamp, News: news}
+	if msg.Headers().Get("KV-Operation") != "" { // DEL or PURGE; a put has none
+		e.Deleted = true
+	} else if err := json.Unmarshal(msg.Data(), &e.Value); err != nil {
+		s.b.log.Warn("a stored value cannot be understood; it is passed over", "bucket", s.name, "err", s.broken(e.Key, err))
+		return
+	}
+	l.Entry(e)
+}
