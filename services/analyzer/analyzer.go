@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -25,9 +24,9 @@ import (
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/daemon"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/sight"
 	"github.com/selfheal/selfheal/services/analyzer/internal/incident"
 	"github.com/selfheal/selfheal/services/analyzer/internal/incident/book"
-	"github.com/selfheal/selfheal/services/analyzer/internal/policy"
 )
 
 // Config is what an operator can choose. The zero value of a field is its default.
@@ -46,6 +45,8 @@ type Deps struct {
 	Metrics prometheus.Registerer                  // default: none are kept
 	Check   func(field string, check func() error) // of readiness; default: nobody asks
 	Status  func(fields func() map[string]any)     // of /status; default: nobody asks
+
+	Reloaded func(ok bool) // whether a changed policy file could be used; default: nobody asks
 }
 
 // Service is the analyzer as a process.
@@ -54,7 +55,7 @@ func Service() daemon.Service {
 		Name:    "analyzer",
 		Summary: "Decides what to do about each failure, and says why.",
 		Run: func(ctx context.Context, d *daemon.Daemon) error {
-			return Run(ctx, fromSettings(d.Settings), Deps{Bus: d.Bus, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status})
+			return Run(ctx, fromSettings(d.Settings), Deps{Bus: d.Bus, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status, Reloaded: d.SetReloaded})
 		},
 	}
 }
@@ -95,7 +96,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if err != nil {
 		return err
 	}
-	a.log.Info("analyzer starts", "mode", a.judge.mode, "policy", a.judge.policy.Ref("").Name, "revision", a.judge.policy.Ref("").Revision)
+	a.log.Info("analyzer starts", "mode", a.judge().mode, "policy", a.judge().policy.Ref("").Name, "revision", a.judge().policy.Ref("").Revision)
 
 	var listening atomic.Bool
 	if deps.Check != nil {
@@ -130,6 +131,12 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 		}, a.result)
 	})
 	g.Go(func() error { return a.sweep(ctx) })
+	g.Go(func() error { a.watchPolicy(ctx, cfg.PolicyFile); return nil })
+	g.Go(func() error {
+		a.book.KeepBoards(ctx, func(err error) { a.log.Warn("causes are looked for with less evidence for now", "err", err) })
+		return nil
+	})
+	g.Go(func() error { return a.sight.Run(ctx) })
 	return g.Wait()
 }
 
@@ -137,14 +144,20 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 type analyzer struct {
 	bus     *bus.Bus
 	log     *slog.Logger
-	judge   judge
+	judging atomic.Pointer[judge] // replaced when the policy is
 	book    *book.Book
 	acted   acted
+	sight   *sight.View
 	metrics metrics
+
+	reloaded func(ok bool) // told of every policy that is read again
 
 	failures  atomic.Int64 // episodes seen
 	decisions atomic.Int64
 }
+
+// judge is the present one.
+func (a *analyzer) judge() judge { return *a.judging.Load() }
 
 func newAnalyzer(cfg Config, deps Deps) (*analyzer, error) {
 	if deps.Bus == nil {
@@ -161,67 +174,63 @@ func newAnalyzer(cfg Config, deps Deps) (*analyzer, error) {
 		bus:  deps.Bus,
 		log:  deps.Log,
 		book: book.New(deps.Bus),
-		judge: judge{
-			policy:          p,
-			mode:            cfg.Mode,
-			recoveryTimeout: cfg.RecoveryTimeout,
-			protected:       cfg.Protected,
-		},
+	}
+	a.judging.Store(&judge{
+		policy:          p,
+		mode:            cfg.Mode,
+		recoveryTimeout: cfg.RecoveryTimeout,
+		protected:       cfg.Protected,
+	})
+	if a.reloaded = deps.Reloaded; a.reloaded == nil {
+		a.reloaded = func(bool) {}
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
+	a.sight = sight.New(deps.Bus, a.log)
 	a.metrics, err = newMetrics(deps.Metrics, a.book.Active, a.log)
 	return a, err
 }
 
-func loadPolicy(file string) (policy.Policy, error) {
-	if file == "" {
-		return policy.Builtin()
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return policy.Policy{}, fmt.Errorf("policy_file: %w", err)
-	}
-	p, err := policy.Parse(data)
-	if err != nil {
-		return policy.Policy{}, fmt.Errorf("policy_file %s: %w", file, err)
-	}
-	return p, nil
-}
-
 // failure judges one announcement and tells the decision.
 func (a *analyzer) failure(ctx context.Context, m bus.Message[heal.Failure]) error {
-	f, key := m.Data, incident.Key(m.Data)
+	f, key := m.Data, incident.GroupKey(m.Data)
 	f.Envelope = heal.Envelope{ID: m.ID, Incident: m.CorrelationID}
-	window := a.judge.policy.Window()
+	j := a.judge()
+	window := j.policy.Window()
 	if f.Resolved() {
 		var after incident.State
 		var news bool
-		err := a.book.Update(ctx, key, func(s incident.State) (incident.State, bool) {
-			after, news = s.Resolve(f, time.Now(), window)
-			return after, news
+		err := a.book.Update(ctx, key, func(g incident.Group) (incident.Group, bool) {
+			after, news = g.States[incident.Key(f)].Resolve(f, time.Now(), window)
+			return g.With(f, after), news
 		})
+		a.book.Note(f, "")
 		if err == nil && news {
 			a.log.Info("failure resolved", "incident", after.Incident.ID, "target", f.Target.String(), "type", f.Type, "still_open", after.Open(time.Now()))
 		}
 		return err
 	}
 
+	around, err := a.around(ctx, f)
+	if err != nil {
+		return err
+	}
+	seen := a.sight.Now(ctx)
 	var made judgement
 	var place time.Time // among the decisions that act
-	err := a.book.Update(ctx, key, func(s incident.State) (incident.State, bool) {
+	err = a.book.Update(ctx, key, func(g incident.Group) (incident.Group, bool) {
 		a.acted.giveBack(place) // of an attempt that another analyzer overtook
 		place = time.Time{}
-		o := occasion{failure: f, announced: m.Stored, now: time.Now()}
+		o := occasion{failure: f, announced: m.Stored, now: time.Now(), around: around, sight: seen}
 		for {
-			var next incident.State
+			var next incident.Group
 			o.acted = a.acted.before(o.now)
-			next, made = a.judge.decide(s, o)
+			next, made = j.decideIn(g, o)
 			if !made.fresh || !made.decision.Acts() {
 				return next, made.fresh
 			}
-			if a.acted.take(o.now, a.judge.policy.Guards().ActionsPerMinute) {
+			if a.acted.take(o.now, j.policy.Guards().ActionsPerMinute) {
 				place = o.now
 				return next, true
 			}
@@ -243,7 +252,55 @@ func (a *analyzer) failure(ctx context.Context, m bus.Message[heal.Failure]) err
 		return err
 	}
 	a.book.Told(key, d.ID)
+	a.book.Note(f, d.IncidentID)
 	return nil
+}
+
+// around looks at what f may follow from. All of it is read from what was
+// seen a moment ago, or at the same time.
+func (a *analyzer) around(ctx context.Context, f heal.Failure) (incident.Around, error) {
+	var around incident.Around
+	g, ctx := errgroup.WithContext(ctx)
+	group := func(into *incident.Group, key string) {
+		if known, ok := a.book.GroupAtHand(key); ok {
+			*into = known
+			return
+		}
+		g.Go(func() (err error) { *into, err = a.book.Group(ctx, key); return err })
+	}
+	board := func(into *incident.Board, key string) {
+		if known, ok := a.book.BoardAtHand(key); ok {
+			*into = known
+			return
+		}
+		g.Go(func() (err error) { *into, err = a.book.Board(ctx, key); return err })
+	}
+	if f.Type == heal.PodFailure {
+		if f.Node != "" {
+			group(&around.Node, incident.ObjectKey("", "Node", f.Node))
+			board(&around.OnNode, incident.NodeBoard(f))
+		}
+		board(&around.Namespace, incident.NamespaceBoard(f))
+		if f.Metadata["pull_error"] != "" {
+			board(&around.Registry, incident.RegistryBoard)
+		}
+	}
+	if f.Type == heal.NodeFailure {
+		board(&around.Nodes, incident.NodesBoard)
+	}
+	behind := incident.Workloads(f)
+	groups := make([]incident.Group, len(behind))
+	for i, t := range behind {
+		group(&groups[i], incident.ObjectKey(t.Namespace, t.Kind, t.Name))
+	}
+	if err := g.Wait(); err != nil {
+		return around, fmt.Errorf("what %s may follow from: %w", f.Target, err)
+	}
+	around.Backing = map[string]incident.Group{}
+	for i, t := range behind {
+		around.Backing[t.String()] = groups[i]
+	}
+	return around, nil
 }
 
 // note counts and logs a decision, once.
@@ -269,9 +326,13 @@ func (a *analyzer) result(ctx context.Context, m bus.Message[heal.Result]) error
 	}
 	var after incident.State
 	var ended bool
-	err := a.book.Update(ctx, incident.Key(r.Decision.Failure), func(s incident.State) (incident.State, bool) {
-		after, ended = s.End(r, m.Stored, time.Now())
-		return after, ended
+	f := r.Decision.Failure
+	err := a.book.Update(ctx, incident.GroupKey(f), func(g incident.Group) (incident.Group, bool) {
+		now := time.Now()
+		if after, ended = g.States[incident.Key(f)].End(r, m.Stored, now); !ended {
+			return g, false
+		}
+		return g.With(f, after).Learn(r, now), true
 	})
 	if err == nil && ended {
 		a.log.Info("recovery ended", "incident", r.Decision.IncidentID, "decision", r.Decision.ID,
@@ -290,7 +351,7 @@ func (a *analyzer) sweep(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		n, err := a.book.Sweep(ctx, time.Now(), a.judge.policy.Window())
+		n, err := a.book.Sweep(ctx, time.Now(), a.judge().policy.Window())
 		if err != nil && ctx.Err() == nil {
 			a.log.Warn("old incidents are kept for now", "err", err)
 		}

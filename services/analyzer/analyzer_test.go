@@ -157,6 +157,11 @@ func (p *pipeline) next(t *testing.T) heal.Decision {
 // await takes decisions until all of want are there.
 func (p *pipeline) await(t *testing.T, want map[string]bool) map[string]heal.Decision {
 	t.Helper()
+	return p.awaitFor(t, want, patience)
+}
+
+func (p *pipeline) awaitFor(t *testing.T, want map[string]bool, patience time.Duration) map[string]heal.Decision {
+	t.Helper()
 	got := map[string]heal.Decision{}
 	timeout := time.After(patience)
 	for missing := len(want); missing > 0; {
@@ -377,9 +382,9 @@ func TestADecisionThatWasRecordedByWhoDiedIsToldAsItWasMade(t *testing.T) {
 	}
 	// What an analyzer does before it tells, with a mode that nobody else has here.
 	var made judgement
-	err = book.New(p.srv.Bus(t, "analyzer")).Update(t.Context(), incident.Key(f), func(s incident.State) (incident.State, bool) {
-		s, made = testJudge(t, heal.ModeApprove).decide(s, occasion{failure: f, announced: m.Time, now: time.Now()})
-		return s, true
+	err = book.New(p.srv.Bus(t, "analyzer")).Update(t.Context(), incident.GroupKey(f), func(g incident.Group) (incident.Group, bool) {
+		g, made = testJudge(t, heal.ModeApprove).decideIn(g, occasion{failure: f, announced: m.Time, now: time.Now(), sight: clearly})
+		return g, true
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -514,6 +519,7 @@ func TestNoMoreDecisionsActInAMinuteThanThePolicyAllows(t *testing.T) {
 	want := map[string]bool{}
 	for i := range 50 {
 		f := podFailure(fmt.Sprint("app", i), fmt.Sprint("e", i), 1, time.Now())
+		f.Node = fmt.Sprint("n", i) // on one node, it would be the node's fault
 		want[heal.MakeDecisionID(f)] = true
 		p.announce(t, f)
 	}

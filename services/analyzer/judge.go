@@ -1,7 +1,9 @@
 package analyzer
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -15,10 +17,21 @@ import (
 // was announced again, and is judged again.
 const decisionTTL = 5 * time.Minute
 
+// approvalTTL is how long one may wait for a person's approval.
+const approvalTTL = 15 * time.Minute
+
+func lifetime(mode heal.Mode) time.Duration {
+	if mode == heal.ModeApprove {
+		return approvalTTL
+	}
+	return decisionTTL
+}
+
 // Reasons of decisions that nothing else in this module gives.
 const (
 	reasonSuperseded  = "Superseded"  // overtaken: by a newer announcement, or by the failure's end
 	reasonModeObserve = "ModeObserve" // nothing is carried out in this mode
+	reasonModeOff     = "ModeOff"     // the same, by a rule
 )
 
 // A judge is all that a judgement depends on besides its occasion. It is pure.
@@ -32,9 +45,12 @@ type judge struct {
 // An occasion is the announcement of a failure that is to be judged.
 type occasion struct {
 	failure   heal.Failure
-	announced time.Time   // when the stream took it
-	now       time.Time   // when it is judged
-	acted     []time.Time // when this analyzer decided to act, in the last minute
+	announced time.Time       // when the stream took it
+	now       time.Time       // when it is judged
+	acted     []time.Time     // when this analyzer decided to act, in the last minute
+	group     incident.Group  // of the failure's owner, as it was before
+	around    incident.Around // what it may follow from
+	sight     heal.Sight      // how well the watchers see
 }
 
 // A judgement is what became of an occasion.
@@ -43,6 +59,24 @@ type judgement struct {
 	fresh    bool // made just now, not found
 	tell     bool // to be published; false for one that was, or that somebody else is to
 	episode  bool // the first about its episode
+	standing incident.Standing
+	waitsFor string // the dependency that its target waits for
+}
+
+// decideIn is decide for one of the failures of a group.
+func (j judge) decideIn(g incident.Group, o occasion) (incident.Group, judgement) {
+	o.group = g
+	s, made := j.decide(g.State(o.failure, o.now, j.policy.Window()), o)
+	if !made.fresh {
+		return g, made
+	}
+	g = g.With(o.failure, s)
+	if made.waitsFor != "" {
+		g.Waits = incident.Wait{For: made.waitsFor, Since: o.now}
+	} else if made.standing == incident.Current {
+		g.Waits = incident.Wait{}
+	}
+	return g, made
 }
 
 // decide returns the decision about an announcement: the one that s remembers,
@@ -58,9 +92,20 @@ func (j judge) decide(s incident.State, o occasion) (incident.State, judgement) 
 		}
 	}
 
-	why := cause.Find(cause.Facts{Failure: f, State: s, Now: o.now})
-	base, severity := j.policy.Severity(f.Type, seen.Similar)
-	table, rule := j.policy.Strategy(f.Type, severity)
+	group := o.group.With(f, s)
+	why := cause.Find(cause.Facts{Failure: f, Group: group, Around: o.around, Now: o.now})
+	t, target, parameters := f.Type, f.Target, map[string]string{}
+	base, severity := j.policy.Severity(t, seen.Similar)
+	critical := f.Metadata["critical"] == "true" // the watcher says: whatever its type weighs
+	if critical {
+		severity = severity.AtLeast(heal.Critical)
+	}
+	ruling := j.rule(policy.Matter{Failure: f, Severity: severity, Similar: seen.Similar, Failed: s.Failed, Cause: why, Now: o.now})
+	severity = cmp.Or(ruling.Severity, severity)
+	table, rule := j.policy.Strategy(t, severity)
+	if ruling.Strategy != "" {
+		table, rule = ruling.Strategy, ruling.rule
+	}
 	choice, held := policy.Choice{Strategy: heal.Monitor}, ""
 	switch seen.Standing {
 	case incident.UnderWay:
@@ -70,32 +115,126 @@ func (j judge) decide(s incident.State, o occasion) (incident.State, judgement) 
 	case incident.Decided:
 		choice.Reason, held = reasonSuperseded, "many others came before this one could be told"
 	default:
-		choice = policy.Refine(policy.Case{Failure: f, Severity: severity, Similar: seen.Similar, Cause: why}, table)
+		if root, follows := group.FindRoot(f, o.around, o.now); follows {
+			s = s.Join(root.Incident, o.now)
+			seen.Incident = s.Incident.ID
+			choice.Reason, held = heal.ReasonFollowsIncident, follow(root)
+			parameters["root"], parameters["root_incident"] = root.Object, root.Incident.ID
+			break
+		}
+		choice = policy.Refine(policy.Case{
+			Failure: f, Severity: severity, Similar: seen.Similar, Cause: why,
+			Back: back(group.Waits, o), InVain: group.InVain(why.Kind, o.now), Ruled: ruling.Strategy != "",
+		}, table)
+		if choice.OnOwner { // it is the owner's failure then, and weighs as much
+			t, target = heal.DeploymentFailure, f.Owner
+			base, severity = j.policy.Severity(t, seen.Similar)
+			severity = cmp.Or(ruling.Severity, severity)
+			table, rule = j.policy.Strategy(t, severity)
+			if table == heal.Monitor {
+				choice = policy.Choice{Strategy: heal.Monitor, Reason: heal.ReasonSeverityTable}
+			}
+		}
+		name(parameters, why, f)
 	}
 
 	d := heal.Decision{
-		ID: heal.MakeDecisionID(f), IncidentID: seen.Incident, Type: f.Type,
+		ID: heal.MakeDecisionID(f), IncidentID: seen.Incident, Type: t,
 		Severity: severity, BaseSeverity: base, SimilarFailures: seen.Similar,
-		Strategy: choice.Strategy, ActionType: f.Type.ActionType(), Mode: j.mode, Reason: choice.Reason,
-		Expires: o.now.Add(decisionTTL).UTC(), Target: f.Target, Parameters: map[string]string{},
+		Strategy: choice.Strategy, ActionType: t.ActionType(), Mode: ruling.mode, Reason: choice.Reason,
+		Expires: o.now.Add(lifetime(ruling.mode)).UTC(), Target: target, Parameters: parameters,
 		Cause: why, Policy: j.policy.Ref(rule), Failure: f,
 		Guards: guard.Judge(guard.Input{
-			Failure: f, Strategy: choice.Strategy, State: s, Announced: o.announced, Now: o.now,
-			Acted: o.acted, Protected: j.protected, Limits: j.policy.Guards(),
+			Failure: f, Strategy: choice.Strategy, Target: target, State: s, Group: group,
+			NodesFailing: o.around.Nodes.Nodes(o.now, time.Duration(j.policy.Guards().Storm.Cooldown)), Announced: o.announced, Now: o.now,
+			Acted: o.acted, Sight: o.sight, Protected: j.protected, Limits: j.policy.Guards(),
 		}),
 	}
-	d.Reason = j.reason(d)
+	d.Reason = reason(d)
 	d.Explanation = policy.Explain(policy.Account{
-		Decision: d, Window: window, AtLeast: seen.AtLeast, Held: held, Table: table, Refined: choice.Steps,
+		Decision: d, Window: window, AtLeast: seen.AtLeast, Critical: critical, Ruled: ruling.steps, Held: held, Table: table, Refined: choice.Steps,
+		Tried: group.Tried(why.Kind, o.now),
 	})
 	if again {
 		return s, judgement{decision: d, tell: true}
 	}
-	return s.Decide(d, o.announced, o.now, j.recoveryTimeout), judgement{decision: d, fresh: true, tell: true, episode: seen.New}
+	made := judgement{decision: d, fresh: true, tell: true, episode: seen.New, standing: seen.Standing}
+	if d.Reason == policy.ReasonDependency {
+		made.waitsFor = cause.Dependency(why)
+	}
+	return s.Decide(d, o.announced, o.now, j.recoveryTimeout), made
+}
+
+// back is the dependency that the owner waited for, if it is there again.
+func back(w incident.Wait, o occasion) string {
+	if w.For == "" || o.now.Sub(w.Since) > longestWait {
+		return ""
+	}
+	for _, e := range o.around.Namespace.Going(o.now) {
+		if e.Object == w.For {
+			return ""
+		}
+	}
+	return w.For
+}
+
+// longestWait is how long a dependency may be away, and its return still be
+// what those who waited for it are restarted for.
+const longestWait = 24 * time.Hour
+
+// name says in the decision's parameters what its cause names.
+func name(parameters map[string]string, why heal.Cause, f heal.Failure) {
+	switch why.Kind {
+	case heal.CauseNode:
+		parameters["suspect_node"] = f.Node
+	case heal.CauseDependency:
+		parameters["dependency"] = cause.Dependency(why)
+	case heal.CauseConfig:
+		if missing := f.Metadata["missing"]; missing != "" {
+			parameters["missing"] = heal.Clean(missing, heal.MaxText)
+		}
+	}
+}
+
+func follow(root incident.Root) string {
+	return fmt.Sprintf("it follows from %s (%s, incident %s): %s", root.Object, root.Reason, root.Incident.ID, root.Why)
+}
+
+// A ruling is what the policy's rules say, put into the terms of a decision.
+type ruling struct {
+	policy.Rule
+	mode  heal.Mode
+	rule  string   // as a decision names it
+	steps []string // as its explanation does
+}
+
+func (j judge) rule(m policy.Matter) ruling {
+	r, found := j.policy.Ruling(m)
+	if !found {
+		return ruling{mode: j.mode}
+	}
+	out := ruling{Rule: r.Rule, mode: j.mode, rule: "rules/" + r.Name}
+	says := []string{}
+	if r.Severity != "" {
+		says = append(says, "severity "+string(r.Severity))
+	}
+	if r.Strategy != "" {
+		says = append(says, "strategy "+string(r.Strategy))
+	}
+	if r.Mode != "" {
+		out.mode = j.mode.Tighter(r.Mode)
+		says = append(says, "mode "+string(r.Mode))
+	}
+	step := fmt.Sprintf("rule %q: %s", r.Name, strings.Join(says, ", "))
+	if r.Note != "" {
+		step += "; " + r.Note
+	}
+	out.steps = []string{step}
+	return out
 }
 
 // reason is why d is as it is, or else why it is not carried out.
-func (j judge) reason(d heal.Decision) string {
+func reason(d heal.Decision) string {
 	if d.Strategy == heal.Monitor {
 		return d.Reason
 	}
@@ -104,8 +243,11 @@ func (j judge) reason(d heal.Decision) string {
 			return v.Reason
 		}
 	}
-	if j.mode == heal.ModeObserve {
+	switch d.Mode {
+	case heal.ModeObserve:
 		return reasonModeObserve
+	case heal.ModeOff:
+		return reasonModeOff
 	}
 	return d.Reason
 }

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/analyzer/internal/guard"
 	"github.com/selfheal/selfheal/services/analyzer/internal/incident"
 	"github.com/selfheal/selfheal/services/analyzer/internal/policy"
 )
@@ -52,8 +53,10 @@ func nodeFailure(name string, at time.Time) heal.Failure {
 	}
 }
 
+var clearly = heal.Sight{Clear: true, Detail: "1 of 1 watchers see clearly"}
+
 func at(f heal.Failure, now time.Time) occasion {
-	return occasion{failure: f, announced: now, now: now}
+	return occasion{failure: f, announced: now, now: now, sight: clearly}
 }
 
 func TestADecisionSaysEverything(t *testing.T) {
@@ -76,8 +79,14 @@ func TestADecisionSaysEverything(t *testing.T) {
 		Policy: j.policy.Ref("pod_failure/high"),
 		Guards: []heal.Verdict{
 			{Name: "protected", Allowed: true, Detail: "namespace shop is none of the 4 protected ones"},
+			{Name: "blind", Allowed: true, Detail: "1 of 1 watchers see clearly"},
+			{Name: "maintenance", Allowed: true, Detail: "none of 0 maintenance windows is under way"},
+			{Name: "storm", Allowed: true, Detail: "Pod is not a node"},
+			{Name: "rollout", Allowed: true, Detail: "no roll-out of it is known"},
 			{Name: "one_at_a_time", Allowed: true, Detail: "no recovery of it is under way"},
+			{Name: "one_for_all", Allowed: true, Detail: "3 pods of its owner fail like this one, and nothing was refused for another of them"},
 			{Name: "backoff", Allowed: true, Detail: "no try failed"},
+			{Name: "flapping", Allowed: true, Detail: "it does not come and go"},
 			{Name: "fresh", Allowed: true, Detail: "announced 0s ago, within 15m0s"},
 			{Name: "rate", Allowed: true, Detail: "0 of 20 decisions to act in the last minute"},
 		},
@@ -140,7 +149,7 @@ func TestWhyADecisionIsAsItIs(t *testing.T) {
 		{"resting after a failed try", heal.ModeAuto, incident.State{Failed: 1, LastFailed: noon}, at(pod, noon.Add(time.Second)), want{heal.Restart, heal.Medium, "Backoff", "pod_failure/medium", false}},
 		{"given up", heal.ModeAuto, incident.State{Failed: 3, LastFailed: noon}, at(pod, noon.Add(time.Second)), want{heal.Restart, heal.Medium, "GivenUp", "pod_failure/medium", false}},
 		{"too many at once", heal.ModeAuto, incident.State{}, busy, want{heal.Restart, heal.Medium, "RateLimited", "pod_failure/medium", false}},
-		{"from a backlog", heal.ModeAuto, incident.State{}, occasion{failure: pod, announced: noon, now: noon.Add(time.Hour)}, want{heal.Restart, heal.Medium, "Stale", "pod_failure/medium", false}},
+		{"from a backlog", heal.ModeAuto, incident.State{}, occasion{failure: pod, announced: noon, now: noon.Add(time.Hour), sight: clearly}, want{heal.Restart, heal.Medium, "Stale", "pod_failure/medium", false}},
 		{"of what is over", heal.ModeAuto, over, at(pod, noon), want{heal.Monitor, heal.Medium, "Superseded", "pod_failure/medium", false}},
 	}
 	for _, tt := range tests {
@@ -153,8 +162,8 @@ func TestWhyADecisionIsAsItIs(t *testing.T) {
 			if err := d.Validate(); err != nil {
 				t.Error(err)
 			}
-			if len(d.Guards) != 5 {
-				t.Errorf("%d guards are listed, want all 5", len(d.Guards))
+			if want := len(guard.Names()); len(d.Guards) != want {
+				t.Errorf("%d guards are listed, want all %d", len(d.Guards), want)
 			}
 			t.Log(d.Explanation)
 		})
@@ -361,5 +370,14 @@ func BenchmarkDecide(b *testing.B) {
 				j.decide(s, at(f, noon.Add(2*time.Minute)))
 			}
 		})
+	}
+}
+
+func TestADecisionThatNeedsAPersonWaitsLonger(t *testing.T) {
+	for mode, want := range map[heal.Mode]time.Duration{heal.ModeObserve: 5 * time.Minute, heal.ModeApprove: 15 * time.Minute, heal.ModeAuto: 5 * time.Minute} {
+		_, made := testJudge(t, mode).decide(incident.State{}, at(podFailure("checkout", "e0", 1, noon), noon))
+		if got := made.decision.Expires.Sub(noon); got != want {
+			t.Errorf("mode %s: expires after %s, want %s", mode, got, want)
+		}
 	}
 }

@@ -55,7 +55,7 @@ func newMetrics(to prometheus.Registerer, count countFunc, log *slog.Logger) (me
 func (m metrics) note(made judgement) {
 	d := made.decision
 	if made.episode {
-		m.failures.WithLabelValues(string(d.Type), string(d.Severity)).Inc()
+		m.failures.WithLabelValues(string(d.Failure.Type), string(d.Severity)).Inc()
 	}
 	m.decisions.WithLabelValues(string(d.Type), string(d.Strategy), string(d.Severity), d.Reason).Inc()
 	for _, v := range d.Guards {

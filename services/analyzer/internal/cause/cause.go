@@ -6,6 +6,9 @@
 package cause
 
 import (
+	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -15,7 +18,8 @@ import (
 // Facts are all that a cause may know.
 type Facts struct {
 	Failure heal.Failure
-	State   incident.State // of the failure's fingerprint, with this announcement in it
+	Group   incident.Group // of the failure's owner, with this announcement in it
+	Around  incident.Around
 	Now     time.Time
 }
 
@@ -27,6 +31,12 @@ type cause func(Facts) heal.Cause
 // unknown stands first, as the one that always has something to say.
 var causes = []cause{
 	unknown,
+	rollout,
+	config,
+	registry,
+	capacity,
+	dependency,
+	node,
 }
 
 // Find returns the cause that the facts speak for most.
@@ -39,3 +49,21 @@ func Find(f Facts) heal.Cause {
 	}
 	return best
 }
+
+// number is a whole number of the failure's metadata.
+func number(f heal.Failure, key string) (int, bool) {
+	n, err := strconv.Atoi(f.Metadata[key])
+	return n, err == nil && n >= 0
+}
+
+// words is all that the failure says in words of others.
+func words(f heal.Failure) string {
+	all := []string{f.Description}
+	for _, e := range f.Evidence {
+		all = append(all, e.Value)
+	}
+	return strings.ToLower(strings.Join(all, "\n"))
+}
+
+// rounded is a confidence as people write it.
+func rounded(c float64) float64 { return math.Round(min(c, 0.95)*100) / 100 }

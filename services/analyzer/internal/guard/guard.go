@@ -16,14 +16,18 @@ import (
 
 // An Input is all that a guard may know.
 type Input struct {
-	Failure   heal.Failure
-	Strategy  heal.Strategy  // that the policy asks for
-	State     incident.State // of the failure's fingerprint, with this announcement in it
-	Announced time.Time      // when the stream took the failure
-	Now       time.Time
-	Acted     []time.Time // when this analyzer decided to act, in the last minute
-	Protected []string    // namespaces, besides those that always are
-	Limits    policy.Guards
+	Failure      heal.Failure
+	Strategy     heal.Strategy  // that the policy asks for
+	Target       heal.Target    // that the strategy changes; the failure's if it is empty
+	State        incident.State // of the failure's fingerprint, with this announcement in it
+	Group        incident.Group // of everything that is remembered about the same owner
+	NodesFailing int            // nodes that fail, or did until a moment ago
+	Announced    time.Time      // when the stream took the failure
+	Now          time.Time
+	Acted        []time.Time // when this analyzer decided to act, in the last minute
+	Protected    []string    // namespaces, besides those that always are
+	Sight        heal.Sight  // whether what the watchers see may be acted upon
+	Limits       policy.Guards
 }
 
 // A guard returns whether the strategy may be carried out, and a clause with
@@ -37,8 +41,14 @@ type guard struct {
 // that say more about why stand first.
 var guards = []guard{
 	{"protected", protected},
+	{"blind", blind},
+	{"maintenance", maintenance},
+	{"storm", storm},
+	{"rollout", rollout},
 	{"one_at_a_time", oneAtATime},
+	{"one_for_all", oneForAll},
 	{"backoff", backoff},
+	{"flapping", flapping},
 	{"fresh", fresh},
 	{"rate", rate},
 }

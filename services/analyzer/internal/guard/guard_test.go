@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ func typical(t testing.TB) Input {
 		Announced: noon.Add(-3 * time.Second),
 		Now:       noon,
 		Protected: []string{heal.Product},
+		Sight:     heal.Sight{Clear: true, Detail: "2 of 2 watchers see clearly"},
 		Limits:    p.Guards(),
 	}
 }
@@ -55,11 +57,48 @@ func TestGuards(t *testing.T) {
 			in.State.Recovery = incident.Recovery{Decision: "d-1", Strategy: heal.Restart, Until: until}
 		}
 	}
+	sees := func(s heal.Sight) func(*Input) { return func(in *Input) { in.Sight = s } }
 	full := make([]time.Duration, 20)
 	for i := range full {
 		full[i] = time.Duration(i) * time.Second
 	}
 	nothing := func(*Input) {}
+	patchDay := func(namespaces ...string) func(*Input) {
+		return func(in *Input) {
+			in.Limits.Maintenance = []policy.Maintenance{{
+				Name: "patch day", Window: policy.Window{Days: []string{"sun"}, From: "12:30", To: "14:00", Zone: "Europe/Berlin"}, Namespaces: namespaces,
+			}}
+		}
+	}
+	nodes := func(failing int, all, notReady string) func(*Input) {
+		return func(in *Input) {
+			node(in)
+			in.NodesFailing = failing
+			in.Failure.Metadata = map[string]string{"nodes": all, "nodes_not_ready": notReady}
+		}
+	}
+	revision := func(of, newest string) func(*Input) {
+		return func(in *Input) {
+			in.Failure.Type, in.Failure.Metadata = heal.PodFailure, map[string]string{"revision": of, "newest_revision": newest}
+		}
+	}
+	groupRecovery := func(kind string) func(*Input) {
+		return func(in *Input) {
+			in.Group.States = map[string]incident.State{"other": {
+				Type: heal.PodFailure, Recovery: incident.Recovery{Decision: "d-2", Strategy: heal.Restart, Until: noon.Add(time.Minute), Kind: kind},
+			}}
+		}
+	}
+	alike := func(n int, o heal.Outcome) func(*Input) {
+		return func(in *Input) {
+			s := incident.State{Type: heal.PodFailure, Last: incident.Ending{Decision: "d-1", Episode: "e0", Outcome: o, Reason: "Floor"}}
+			for i := range n {
+				s.Episodes = append(s.Episodes, incident.Episode{ID: fmt.Sprint("e", i), Last: 1, Heard: noon.UnixMilli()})
+			}
+			in.State, in.Failure.EpisodeID, in.Failure.Type = s, "e1", heal.PodFailure
+			in.Group.States = map[string]incident.State{incident.Key(in.Failure): s}
+		}
+	}
 
 	tests := []struct {
 		name   string
@@ -77,6 +116,11 @@ func TestGuards(t *testing.T) {
 		{"a pod of no namespace may be anywhere", protected, namespace(""), veto("ProtectedNamespace", "Pod/checkout-x2kpl has no namespace, so nobody can tell whether it is protected")},
 		{"a node has none", protected, node, allow("Node belongs to no namespace")},
 
+		{"watchers that see", blind, nothing, allow("2 of 2 watchers see clearly")},
+		{"watchers that doubt", blind, sees(heal.Sight{Reason: heal.ReasonBlind, Detail: "9 of 10 nodes are not ready at once"}), veto("Blind", "9 of 10 nodes are not ready at once")},
+		{"watchers that settle", blind, sees(heal.Sight{Reason: heal.ReasonSettling, Detail: "began 4s ago"}), veto("Settling", "began 4s ago")},
+		{"nobody asked", blind, sees(heal.Sight{}), veto("Blind", "nobody has said how well the watchers see")},
+
 		{"no recovery", oneAtATime, nothing, allow("no recovery of it is under way")},
 		{"a recovery under way", oneAtATime, recovery(noon.Add(time.Minute)), veto(heal.ReasonRecoveryUnderWay, "restart by decision d-1 is under way, until 2026-11-22T12:01:00Z at the latest")},
 		{"a recovery that nobody waits for any more", oneAtATime, recovery(noon), allow("no recovery of it is under way")},
@@ -90,6 +134,38 @@ func TestGuards(t *testing.T) {
 		{"an hour after three failed tries", backoff, failed(3, time.Hour), allow("3 failed tries in a row, the last 1h0m0s ago, longer than the rest of 4m0s")},
 		{"after a fourth", backoff, failed(4, time.Second), veto("GivenUp", "4 failed tries in a row, a person must look: blocked for 1h0m0s, 59m59s left")},
 		{"when the clock was set back", backoff, failed(1, -time.Hour), veto("Backoff", "1 failed try: rest for 1m0s, 1h1m0s left")},
+
+		{"no maintenance", maintenance, nothing, allow("none of 0 maintenance windows is under way")},
+		{"maintenance everywhere", maintenance, patchDay(), veto("MaintenanceWindow", "patch day is under way (sun 12:30–14:00 Europe/Berlin)")},
+		{"maintenance here", maintenance, patchDay("bank", "shop"), veto("MaintenanceWindow", "patch day is under way (sun 12:30–14:00 Europe/Berlin)")},
+		{"maintenance elsewhere", maintenance, patchDay("bank"), allow("none of 1 maintenance windows is under way")},
+		{"maintenance later", maintenance, func(in *Input) { patchDay()(in); in.Now = noon.Add(-time.Hour) }, allow("none of 1 maintenance windows is under way")},
+
+		{"pods are no storm", storm, nothing, allow("Pod is not a node")},
+		{"one node of three", storm, nodes(1, "3", ""), allow("1 of 3 nodes fail")},
+		{"two nodes of three", storm, nodes(2, "3", ""), veto("Storm", "2 of 3 nodes fail, or did within 5m0s, more than 1: that is not about Node/n1 alone")},
+		{"two nodes of ten", storm, nodes(2, "10", ""), allow("2 of 10 nodes fail")},
+		{"three nodes of ten, as the watcher sees", storm, nodes(1, "10", "3"), veto("Storm", "3 of 10 nodes fail, or did within 5m0s, more than 2: that is not about Node/n1 alone")},
+		{"all nodes", storm, nodes(1, "10", "10"), veto("Storm", "10 of 10 nodes fail, or did within 5m0s, more than 2: that is not about Node/n1 alone")},
+		{"two nodes of who knows how many", storm, nodes(2, "", ""), allow("2 nodes fail, and nobody says of how many: the actuator counts them")},
+		{"a number that is none", storm, nodes(3, "many", ""), allow("3 nodes fail, and nobody says of how many: the actuator counts them")},
+
+		{"no revision is known", rollout, nothing, allow("no roll-out of it is known")},
+		{"of the newest revision", rollout, revision("4", "4"), allow("it is of the newest revision (4)")},
+		{"of one that is being replaced", rollout, revision("3", "4"), veto("RolloutUnderWay", "it is of revision 3, which a roll-out of revision 4 is replacing")},
+
+		{"steady", flapping, nothing, allow("it does not come and go")},
+		{"coming and going", flapping, func(in *Input) { in.Failure.Metadata = map[string]string{heal.MetadataFlapping: "4"} }, veto("Flapping", "it ended and began again 4 times of late")},
+
+		{"another container's recovery under way", oneAtATime, groupRecovery("Pod"), veto(heal.ReasonRecoveryUnderWay, "restart by decision d-2 is under way, until 2026-11-22T12:01:00Z at the latest")},
+		{"its owner's recovery under way", oneAtATime, groupRecovery("Deployment"), veto(heal.ReasonRecoveryUnderWay, "restart by decision d-2 is under way, until 2026-11-22T12:01:00Z at the latest")},
+		{"the owner need not wait for a pod", oneAtATime, func(in *Input) { groupRecovery("Pod")(in); in.Target = in.Failure.Owner }, allow("no recovery of it is under way")},
+
+		{"two pods alike", oneForAll, alike(2, heal.Rejected), allow("few pods of its owner fail like this one")},
+		{"many pods alike, of which one was refused", oneForAll, alike(4, heal.Rejected), veto(heal.ReasonFollowsIncident, "4 pods of its owner fail like this one, and for another of them decision d-1 ended as rejected (Floor)")},
+		{"many pods alike, of which one was only tried", oneForAll, alike(4, heal.DryRun), veto(heal.ReasonFollowsIncident, "4 pods of its owner fail like this one, and for another of them decision d-1 ended as dry_run (Floor)")},
+		{"many pods alike, of which one was healed", oneForAll, alike(4, heal.Succeeded), allow("4 pods of its owner fail like this one, and nothing was refused for another of them")},
+		{"the one that was refused", oneForAll, func(in *Input) { alike(4, heal.Rejected)(in); in.Failure.EpisodeID = "e0" }, allow("it is the one of them that is acted upon")},
 
 		{"just announced", fresh, nothing, allow("announced 3s ago, within 15m0s")},
 		{"announced long ago", fresh, func(in *Input) { in.Announced = noon.Add(-16 * time.Minute) }, veto("Stale", "announced 16m0s ago, longer than 15m0s")},
@@ -125,7 +201,9 @@ func TestEveryGuardIsAskedAndListed(t *testing.T) {
 			t.Errorf("%s gives no detail", v.Name)
 		}
 	}
-	if diff := cmp.Diff(names, []string{"protected", "one_at_a_time", "backoff", "fresh", "rate"}); diff != "" {
+	if diff := cmp.Diff(names, []string{
+		"protected", "blind", "maintenance", "storm", "rollout", "one_at_a_time", "one_for_all", "backoff", "flapping", "fresh", "rate",
+	}); diff != "" {
 		t.Errorf("guards (-got +want)\n%s", diff)
 	}
 	if diff := cmp.Diff(vetoes, []string{"ProtectedNamespace", "Backoff"}); diff != "" {

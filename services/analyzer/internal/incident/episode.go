@@ -20,6 +20,8 @@ type Episode struct {
 	Heard    int64    `json:"heard"`             // when it was last heard of, by our clock, in ms
 	Resolved bool     `json:"resolved,omitempty"`
 	Incident string   `json:"incident,omitempty"` // of a resolved episode; others belong to the open one
+	Where    string   `json:"w,omitempty"`        // Mark of the node that it is on
+	Rev      string   `json:"r,omitempty"`        // Mark of the revision that its pod is of
 }
 
 func (e Episode) heard() time.Time { return time.UnixMilli(e.Heard) }
@@ -68,6 +70,15 @@ func episodeID(f heal.Failure) string {
 		return f.EpisodeID
 	}
 	return heal.ID("e", f.EpisodeID)
+}
+
+// Is reports whether f is of the episode of that id.
+func (s State) Is(id string, f heal.Failure) bool { return id == episodeID(f) }
+
+// Going reports whether the episode of that id is going on.
+func (s State) Going(id string, now time.Time) bool {
+	e, known := s.episode(id)
+	return known && e.open(now)
 }
 
 // episode finds what is remembered of an episode.

@@ -43,6 +43,15 @@ func (h History) Add(at time.Time, window time.Duration) History {
 	return h
 }
 
+// newest is the history of the last n failures.
+func (h History) newest(n int) History {
+	if over := len(h.times) - n; over > 0 {
+		h.dropped = max(h.dropped, h.times[over-1])
+		h.times = h.times[over:]
+	}
+	return h
+}
+
 // Within counts the failures that are less than a window away from at. If
 // more is true there are at least so many.
 func (h History) Within(at time.Time, window time.Duration) (n int, more bool) {

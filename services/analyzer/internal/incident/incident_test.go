@@ -455,6 +455,34 @@ func TestTheHistoryCountsAsAScanOfEverythingDoes(t *testing.T) {
 	})
 }
 
+// TestACountBeyondTheBoundSaysSo compares with a scan of everything, however
+// much there is: the count is exact up to the bound, far above any threshold
+// of a policy, and more than that is said to be at least that.
+func TestACountBeyondTheBoundSaysSo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var h History
+		var all []time.Time
+		at := noon
+		for range rapid.IntRange(1, 4).Draw(t, "bursts") {
+			at = at.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "pause")) * time.Minute)
+			for range rapid.IntRange(1, 3000).Draw(t, "size") {
+				at = at.Add(time.Millisecond)
+				h, all = h.Add(at, window), append(all, at)
+			}
+		}
+		want := 0
+		for _, other := range all {
+			if at.Sub(other).Abs() < window {
+				want++
+			}
+		}
+		got, more := h.Within(at, window)
+		if got != min(want, maxHistory) || more != (want > maxHistory) {
+			t.Fatalf("%d, more: %v; want %d of %d", got, more, min(want, maxHistory), want)
+		}
+	})
+}
+
 func TestAHistoryThatIsFullSaysSo(t *testing.T) {
 	var h History
 	for i := range maxHistory + 10 {
@@ -637,18 +665,21 @@ func TestAStateStaysBelowTheBucketsLimit(t *testing.T) {
 		now = now.Add(700 * time.Millisecond)
 		f := failure(long(fmt.Sprint("e", i, "-"), 40), 1+2*(i%9), now)
 		f.Fingerprint = long("f", 4000)
+		f.Node, f.Metadata = fmt.Sprint("n", i), map[string]string{"pod_template_hash": fmt.Sprint("h", i)}
 		next, _ := s.Observe(f, now, now, window)
 		s = next
 		d := watching(f)
 		d.Target = f.Target
 		d.IncidentID = f.IncidentID()
 		d.Policy = heal.PolicyRef{Name: long("p", 64), Revision: long("sha256:", 71), Rule: "resource_exhaustion/critical"}
-		for range 5 {
-			d.Guards = append(d.Guards, heal.Verdict{Name: "one_at_a_time", Reason: "RecoveryUnderWay", Detail: long("d", 120)})
+		for range 12 {
+			d.Guards = append(d.Guards, heal.Verdict{Name: "one_at_a_time", Reason: "RecoveryUnderWay", Detail: long("d", 100)})
 		}
-		d.Explanation.Summary = long("s", 350)
-		for range 6 {
-			d.Explanation.Steps = append(d.Explanation.Steps, long("s", 100))
+		d.Cause = heal.Cause{Kind: heal.CauseDependency, Confidence: 0.95, Evidence: []string{long("e", 300)}}
+		d.Parameters = map[string]string{"root": long("r", 150), "root_incident": long("i", 26)}
+		d.Explanation.Summary = long("s", 450)
+		for range 8 {
+			d.Explanation.Steps = append(d.Explanation.Steps, long("s", 140))
 		}
 		s = s.Decide(d, now, now, timeout)
 		if i%3 == 0 {

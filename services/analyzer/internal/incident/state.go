@@ -22,9 +22,9 @@ import (
 
 // The bounds of a State. With them it stays below the bucket's 256 KiB.
 const (
-	maxEpisodes = 768
+	maxEpisodes = 640
 	maxResolved = 256
-	maxUntold   = 32  // as many as two analyzers have in hand
+	maxUntold   = 16  // as many as an analyzer has in hand
 	maxFaded    = 256 // what several killed in a row leave behind
 	maxText     = 512 // of the fingerprint, which is kept for people
 )
@@ -45,7 +45,10 @@ const (
 // value remembers nothing.
 type State struct {
 	Type        heal.FailureType `json:"type"`
-	Fingerprint string           `json:"fingerprint"` // clipped
+	Fingerprint string           `json:"fingerprint"`      // clipped
+	Reason      string           `json:"reason,omitempty"` // of the last announcement, clipped
+	Object      string           `json:"object,omitempty"` // the owner, or what itself fails, of the last announcement
+	Began       time.Time        `json:"began,omitzero"`   // when the first episode of the incident was decided
 	Incident    Incident         `json:"incident"`
 	History     History          `json:"history"`
 	Episodes    []Episode        `json:"episodes"`          // least recently heard of first
@@ -54,6 +57,7 @@ type State struct {
 	Uncured     time.Time        `json:"uncured,omitzero"`  // the same, of a try that did not help; zero once one did, or nothing is left to cure
 	Failed      int              `json:"failed,omitempty"`  // tries in a row that did not help
 	LastFailed  time.Time        `json:"last_failed,omitzero"`
+	Last        Ending           `json:"last,omitzero"`    // of the last recovery
 	Untold      []Record         `json:"untold,omitempty"` // oldest first
 	Faded       []Faded          `json:"faded,omitempty"`  // oldest first
 }
@@ -70,7 +74,18 @@ type Incident struct {
 type Recovery struct {
 	Decision string        `json:"decision"`
 	Strategy heal.Strategy `json:"strategy"`
-	Until    time.Time     `json:"until"` // nobody waits longer for its result
+	Until    time.Time     `json:"until"`             // nobody waits longer for its result
+	Kind     string        `json:"kind,omitempty"`    // of what it changes
+	Episode  string        `json:"episode,omitempty"` // that it was decided for
+}
+
+// An Ending is how a recovery ended.
+type Ending struct {
+	Decision string       `json:"decision"`
+	Episode  string       `json:"episode,omitempty"`
+	Outcome  heal.Outcome `json:"outcome"`
+	Reason   string       `json:"reason,omitempty"`
+	Incident string       `json:"incident,omitempty"`
 }
 
 // Key is where the state about f is kept.

@@ -65,6 +65,9 @@ func (s State) Observe(f heal.Failure, announced, now time.Time, window time.Dur
 			s.Incident = Incident{ID: f.IncidentID(), Opened: now}
 			s.Uncured = time.Time{}
 		}
+		if s.Open(now) == 0 {
+			s.Began = now
+		}
 		s.Incident.LastActive = now
 		seen.Incident = s.Incident.ID
 	}
@@ -73,9 +76,8 @@ func (s State) Observe(f heal.Failure, announced, now time.Time, window time.Dur
 		e.Counted = at.UnixMilli()
 	}
 	e = e.decide(f.Occurrence)
-	e.Heard = now.UnixMilli()
-	s.Type, s.Fingerprint = f.Type, heal.Clean(f.Fingerprint, maxText)
-	return s.put(e, now, window), seen
+	e.Heard, e.Where, e.Rev = now.UnixMilli(), Mark(f.Node), Mark(Revision(f))
+	return s.about(f).put(e, now, window), seen
 }
 
 // observed is when f was observed, by the clock of whoever did, but not after
@@ -102,7 +104,10 @@ func (s State) incidentOf(e Episode, f heal.Failure) string {
 // stored. If it acts, a recovery is under way from now on.
 func (s State) Decide(d heal.Decision, stored, now time.Time, recoveryTimeout time.Duration) State {
 	if d.Acts() {
-		s.Recovery = Recovery{Decision: d.ID, Strategy: d.Strategy, Until: d.Expires.Add(recoveryTimeout + grace)}
+		s.Recovery = Recovery{
+			Decision: d.ID, Strategy: d.Strategy, Until: d.Expires.Add(recoveryTimeout + grace),
+			Kind: d.Target.Kind, Episode: episodeID(d.Failure),
+		}
 	}
 	untold := make([]Record, 0, len(s.Untold)+1)
 	for _, r := range s.Untold {
@@ -113,13 +118,20 @@ func (s State) Decide(d heal.Decision, stored, now time.Time, recoveryTimeout ti
 	d.Failure = heal.Failure{}
 	untold = append(untold, Record{Stored: stored, Decision: d})
 	faded := slices.DeleteFunc(slices.Clone(s.Faded), func(f Faded) bool { return now.Sub(f.Stored) > untoldFor })
-	for len(untold) > maxUntold {
-		// The oldest fades, but never the one that somebody is to act upon.
-		i := slices.IndexFunc(untold, func(r Record) bool { return r.Decision.ID != s.Recovery.Decision })
-		faded = append(faded, Faded{Stored: untold[i].Stored, Decision: untold[i].Decision.ID})
-		untold = slices.Delete(untold, i, i+1)
+	s.Untold, s.Faded = untold, faded
+	for len(s.Untold) > maxUntold {
+		s = s.fade()
 	}
-	s.Untold, s.Faded = untold, faded[max(0, len(faded)-maxFaded):]
+	s.Faded = last(s.Faded, maxFaded)
+	return s
+}
+
+// fade lets go of all but the id of the oldest decision that is not known to
+// be told, but never of the one that somebody is to act upon.
+func (s State) fade() State {
+	i := max(0, slices.IndexFunc(s.Untold, func(r Record) bool { return r.Decision.ID != s.Recovery.Decision }))
+	s.Faded = append(slices.Clone(s.Faded), Faded{Stored: s.Untold[i].Stored, Decision: s.Untold[i].Decision.ID})
+	s.Untold = slices.Delete(slices.Clone(s.Untold), i, i+1)
 	return s
 }
 
@@ -134,8 +146,14 @@ func (s State) Resolve(f heal.Failure, now time.Time, window time.Duration) (Sta
 		s.Incident.LastActive = now
 	}
 	e.Resolved, e.Heard = true, now.UnixMilli()
+	return s.about(f).put(e, now, window).settle(now), true
+}
+
+// about says what the state is about, for people and for what follows from it.
+func (s State) about(f heal.Failure) State {
 	s.Type, s.Fingerprint = f.Type, heal.Clean(f.Fingerprint, maxText)
-	return s.put(e, now, window).settle(now), true
+	s.Reason, s.Object = heal.Clean(f.Reason, 64), f.Affected().String()
+	return s
 }
 
 // End records the result of a recovery, which the stream took at stored. It
@@ -144,6 +162,7 @@ func (s State) End(r heal.Result, stored, now time.Time) (State, bool) {
 	if s.Recovery.Decision == "" || s.Recovery.Decision != r.Decision.ID {
 		return s, false
 	}
+	s.Last = Ending{Decision: r.Decision.ID, Episode: s.Recovery.Episode, Outcome: r.Outcome, Reason: heal.Clean(r.Reason, 64), Incident: s.Incident.ID}
 	s.Recovery = Recovery{}
 	s.Ended = stored
 	switch r.Outcome {

@@ -5,12 +5,9 @@ import "github.com/selfheal/selfheal/pkg/heal"
 // badCommand keeps from restarting containers whose command cannot be run at
 // all: it is not executable (126), not found (127), or refused by the runtime
 // (128). It is so in every pod of the same template.
-var badCommand = refinement{
-	reason: reasonRestartNeverCures,
-	refine: func(c Case, s heal.Strategy) (heal.Strategy, string, bool) {
-		why, found := badExits[c.Failure.Metadata["exit_code"]]
-		return heal.Monitor, why, found && s != heal.Monitor && c.Failure.Type == heal.PodFailure
-	},
+func badCommand(c Case, s heal.Strategy) (heal.Strategy, string, string, bool) {
+	why, found := badExits[c.Failure.Metadata["exit_code"]]
+	return heal.Monitor, reasonRestartNeverCures, why, found && s != heal.Monitor && c.Failure.Type == heal.PodFailure
 }
 
 var badExits = map[string]string{

@@ -28,6 +28,7 @@ const (
 	maxActionsPerMinute    = 3000
 	minOldest, maxOldest   = time.Minute, time.Hour
 	maxName, maxNamespaces = 64, 1000
+	maxStorm               = 0.5
 )
 
 // choices are the strategies that fit each type. A policy never crosses kinds:
@@ -57,28 +58,26 @@ func read(data []byte, doc *Document) error {
 	if separator.Match(bytes.TrimPrefix(bytes.TrimSpace(data), []byte("---"))) {
 		return errors.New("more than one YAML document; want one")
 	}
+	at := linesOf(data)
+	if err := at.unknown(reflect.TypeFor[Document]()); err != nil {
+		return err
+	}
 	err := yaml.UnmarshalStrict(data, doc)
 	if err == nil {
 		return nil
 	}
 	var mismatch *json.UnmarshalTypeError
 	if errors.As(err, &mismatch) {
-		return fmt.Errorf("%s: is %s; want %s", mismatch.Field, mismatch.Value, kindName(mismatch.Type))
+		return fmt.Errorf("%s: is %s; want %s%s", mismatch.Field, mismatch.Value, kindName(mismatch.Type), at.of(mismatch.Field))
 	}
 	text := err.Error()
 	for _, prefix := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: while decoding JSON: ", "json: "} {
 		text = strings.TrimPrefix(text, prefix)
 	}
-	if m := unknownField.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("unknown field %q%s", m[1], didYouMean(m[1], fields(reflect.TypeFor[Document]())))
-	}
 	return errors.New(heal.Clean(text, 512))
 }
 
-var (
-	separator    = regexp.MustCompile(`(?m)^---(\s|$)`)
-	unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
-)
+var separator = regexp.MustCompile(`(?m)^---(\s|$)`)
 
 func kindName(t reflect.Type) string {
 	switch t.Kind() {
@@ -95,14 +94,14 @@ func kindName(t reflect.Type) string {
 // fields is the name of every field of t and of what t is made of.
 func fields(t reflect.Type) []string {
 	switch t.Kind() {
-	case reflect.Slice, reflect.Map:
+	case reflect.Slice, reflect.Map, reflect.Pointer:
 		return fields(t.Elem())
 	case reflect.Struct:
 		var names []string
-		for i := range t.NumField() {
-			names = append(names, t.Field(i).Tag.Get("json"))
-			names = append(names, fields(t.Field(i).Type)...)
+		for name, of := range structFields(t) {
+			names = append(append(names, name), fields(of)...)
 		}
+		slices.Sort(names)
 		return names
 	}
 	return nil
@@ -163,6 +162,28 @@ func (d Document) check() error {
 	duration("guards.give_up.for", g.GiveUp.For, minGiveUp, maxRest)
 	number("guards.actions_per_minute", g.ActionsPerMinute, 1, maxActionsPerMinute)
 	duration("guards.oldest", g.Oldest, minOldest, maxOldest)
+	if s := g.Storm.Share; s < 0 || s > maxStorm {
+		add("guards.storm.share: %g is out of bounds; want 0 to %g", s, maxStorm)
+	}
+	duration("guards.storm.cooldown", g.Storm.Cooldown, 0, maxRest)
+	for i, m := range g.Maintenance {
+		field := fmt.Sprintf("guards.maintenance[%d]", i)
+		if m.Name == "" || len(m.Name) > maxName || m.Name != heal.Clean(m.Name, maxName) {
+			add("%s.name: %q is not 1 to %d printable characters", field, heal.Clean(m.Name, maxName), maxName)
+		}
+		errs = append(errs, m.check(field))
+		for j, ns := range m.Namespaces {
+			if len(ns) > 63 || !namespace.MatchString(ns) {
+				add("%s.namespaces[%d]: %q is not the name of a namespace", field, j, heal.Clean(ns, 64))
+			}
+		}
+	}
+	if n := len(d.Rules); n > maxRules {
+		add("rules: there are %d; want at most %d", n, maxRules)
+	}
+	for i, r := range d.Rules {
+		errs = append(errs, r.check(fmt.Sprintf("rules[%d]", i)))
+	}
 	return errors.Join(errs...)
 }
 

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -12,6 +13,9 @@ type Account struct {
 	Decision heal.Decision // all of it but the explanation
 	Window   time.Duration
 	AtLeast  bool          // there are more similar failures than could be counted
+	Critical bool          // the watcher says that it should wake somebody
+	Ruled    []string      // what the rules say
+	Tried    string        // what was tried before against the same cause; "" if nothing was
 	Held     string        // why the table was not asked; "" if it was
 	Table    heal.Strategy // what it said
 	Refined  []string      // how that was refined
@@ -24,8 +28,20 @@ func Explain(a Account) heal.Explanation {
 		fmt.Sprintf("base severity of %s is %s", d.Type, d.BaseSeverity),
 		fmt.Sprintf("%s in %s: %s", a.similar(), a.Window, d.Severity),
 	}
+	if a.Critical {
+		steps = append(steps, "the watcher calls it critical")
+	}
 	if d.Cause.Kind != heal.CauseUnknown {
-		steps = append(steps, fmt.Sprintf("cause is %s (confidence %.2f)", d.Cause.Kind, d.Cause.Confidence))
+		cause := fmt.Sprintf("cause is %s (confidence %.2f)", d.Cause.Kind, d.Cause.Confidence)
+		evidence := strings.Join(d.Cause.Evidence, "; ")
+		if evidence != "" && !strings.Contains(strings.Join(a.Refined, "\n"), evidence) {
+			cause += ": " + evidence
+		}
+		steps = append(steps, cause)
+	}
+	steps = append(steps, a.Ruled...)
+	if a.Tried != "" {
+		steps = append(steps, "tried before: "+a.Tried)
 	}
 	if a.Held != "" {
 		steps = append(steps, fmt.Sprintf("%s: %s", a.Held, d.Strategy))

@@ -15,6 +15,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -30,6 +31,7 @@ type Document struct {
 	Similar  Similar                                              `json:"similar"`
 	Severity map[heal.FailureType]heal.Severity                   `json:"severity"`
 	Strategy map[heal.FailureType]map[heal.Severity]heal.Strategy `json:"strategy"`
+	Rules    []Rule                                               `json:"rules,omitempty"`
 	Guards   Guards                                               `json:"guards"`
 }
 
@@ -52,6 +54,15 @@ type Guards struct {
 	GiveUp              GiveUp   `json:"give_up"`
 	ActionsPerMinute    int      `json:"actions_per_minute"` // of one analyzer
 	Oldest              Duration `json:"oldest"`             // announcement that is acted upon
+	Storm               Storm    `json:"storm"`
+
+	Maintenance []Maintenance `json:"maintenance,omitempty"`
+}
+
+// Storm is when so many nodes fail at once that it is not about one of them.
+type Storm struct {
+	Share    float64  `json:"share"`    // of the nodes, that may; one node always may
+	Cooldown Duration `json:"cooldown"` // a node that is well again counts for so long still
 }
 
 // Backoff is the rest after a failed try: First, doubling up to Longest.
@@ -104,6 +115,7 @@ func (d *Duration) UnmarshalJSON(data []byte) error {
 // A Policy is a document in force.
 type Policy struct {
 	doc      Document
+	rules    []compiled
 	revision string
 }
 
@@ -133,7 +145,8 @@ func Parse(data []byte) (Policy, error) {
 	if own.Similar.Thresholds == nil {
 		own.Similar.Thresholds = base.doc.Similar.Thresholds
 	}
-	return enact(own.over(base.doc))
+	p, err := enact(own.over(base.doc))
+	return p, linesOf(data).locate(err)
 }
 
 // over fills the gaps of d's tables with base's.
@@ -156,7 +169,8 @@ func (d Document) over(base Document) Document {
 
 // enact returns the policy that doc is, if it is a good one.
 func enact(doc Document) (Policy, error) {
-	if err := doc.check(); err != nil {
+	rules, err := compile(doc.Rules)
+	if err := errors.Join(doc.check(), err); err != nil {
 		return Policy{}, err
 	}
 	// Maps are written in the order of their keys, so the same policy has the
@@ -166,7 +180,7 @@ func enact(doc Document) (Policy, error) {
 		return Policy{}, fmt.Errorf("policy %q: %w", doc.Name, err)
 	}
 	sum := sha256.Sum256(canonical)
-	return Policy{doc: doc, revision: "sha256:" + hex.EncodeToString(sum[:])}, nil
+	return Policy{doc: doc, rules: rules, revision: "sha256:" + hex.EncodeToString(sum[:])}, nil
 }
 
 // Window is how far apart similar failures may be.

@@ -1,39 +1,15 @@
 package policy
 
 import (
+	"flag"
 	"os"
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/selfheal/selfheal/pkg/heal"
 )
-
-// published is every pair of type and reason that the watcher can publish, as
-// docs/failures.md lists them; that page is generated from the detectors.
-func published(t *testing.T) []symptom {
-	t.Helper()
-	page, err := os.ReadFile("../../../../docs/failures.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []symptom
-	for line := range strings.Lines(string(page)) {
-		cells := strings.Split(line, "|")
-		if len(cells) < 6 || !strings.Contains(cells[2], "`") {
-			continue
-		}
-		of := heal.FailureType(strings.Trim(cells[3], " `"))
-		for reason := range strings.SplitSeq(cells[4], ",") {
-			all = append(all, symptom{of, strings.Trim(reason, " `")})
-		}
-	}
-	if len(all) < 20 {
-		t.Fatalf("docs/failures.md has %d reasons; want all of the watcher's", len(all))
-	}
-	return all
-}
 
 // asDecided is what becomes of each column of the table, low to critical; the
 // severities of the first and of a repeated failure are among them.
@@ -80,7 +56,7 @@ func TestOnlyWhatARestartMayCureIsActedUpon(t *testing.T) {
 	}
 	p := mustBuiltin(t)
 	got := map[symptom]asDecided{}
-	for _, s := range published(t) {
+	for s := range want {
 		var row asDecided
 		for i, severity := range heal.Severities {
 			strategy, _ := p.Strategy(s.of, severity)
@@ -89,7 +65,7 @@ func TestOnlyWhatARestartMayCureIsActedUpon(t *testing.T) {
 		got[s] = row
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(symptom{})); diff != "" {
-		t.Errorf("strategies at low, medium, high, critical (-want +got); a reason that is new must be judged here:\n%s", diff)
+		t.Errorf("strategies at low, medium, high, critical (-want +got)\n%s", diff)
 	}
 }
 
@@ -166,6 +142,130 @@ func TestARefinementSaysWhyAndWhatHelps(t *testing.T) {
 			got := Refine(Case{Failure: failureLike(tt.of, tt.metadata), Similar: tt.similar}, tt.table)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNothingIsDoneToAKindWithoutARecovery(t *testing.T) {
+	tests := []struct {
+		of     heal.FailureType
+		kind   string
+		owner  string
+		reason string // of the decision
+	}{
+		{heal.DeploymentFailure, "Job", "", "NoRecoveryForKind"},
+		{heal.DeploymentFailure, "CronJob", "", "NoRecoveryForKind"},
+		{heal.DeploymentFailure, "PodDisruptionBudget", "", "NoRecoveryForKind"},
+		{heal.ResourceExhaustion, "PersistentVolumeClaim", "", "NoRecoveryForKind"},
+		{heal.ResourceExhaustion, "ResourceQuota", "", "NoRecoveryForKind"},
+		{heal.ServiceFailure, "APIService", "", "NoRecoveryForKind"},
+		{heal.NodeFailure, "Namespace", "", "NoRecoveryForKind"},
+		{heal.PodFailure, "Pod", "Job", "JobsRetryThemselves"},
+		{heal.PodFailure, "Pod", "CronJob", "JobsRetryThemselves"},
+		{heal.PodFailure, "Pod", "Deployment", heal.ReasonSeverityTable},
+	}
+	p := mustBuiltin(t)
+	for _, tt := range tests {
+		t.Run(tt.kind+" of "+tt.owner, func(t *testing.T) {
+			f := heal.Failure{Type: tt.of, Reason: "SomethingNew", Target: heal.Target{Kind: tt.kind, Namespace: "shop", Name: "x"}}
+			f.Owner.Kind = tt.owner
+			table, _ := p.Strategy(tt.of, heal.High)
+			got := Refine(Case{Failure: f, Severity: heal.High, Cause: heal.Cause{Kind: heal.CauseConfig, Confidence: 0.1}}, table)
+			want := heal.Monitor
+			if tt.reason == heal.ReasonSeverityTable {
+				want = table
+			}
+			if got.Strategy != want || got.Reason != tt.reason {
+				t.Errorf("%s, %s; want %s, %s", got.Strategy, got.Reason, want, tt.reason)
+			}
+		})
+	}
+}
+
+// TestEveryRemedyHasItsReasons keeps a row from refusing something without
+// saying why, or from crossing kinds.
+func TestEveryRemedyHasItsReasons(t *testing.T) {
+	for s, r := range remedies {
+		for _, strategy := range heal.Strategies {
+			c := Case{Failure: failureLike(s, nil)}
+			better, reason, why, refused := byRemedy(c, strategy)
+			if refused && (better != heal.Monitor || reason == "" || why == "") {
+				t.Errorf("%v: %s becomes %s because of %q, %q", s, strategy, better, reason, why)
+			}
+		}
+		for _, strategy := range r.may {
+			if !slices.Contains(choices(s.of), strategy) && strategy != heal.Resize {
+				t.Errorf("%v: %s does not belong to its type", s, strategy)
+			}
+		}
+	}
+}
+
+var update = flag.Bool("update", false, "write docs/remedies.md")
+
+// TestThePageOfRemediesIsTheTable compares docs/remedies.md with the table.
+func TestThePageOfRemediesIsTheTable(t *testing.T) {
+	const page = "../../../../docs/remedies.md"
+	want := Page()
+	if *update {
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(got), want); diff != "" {
+		t.Errorf("run go test ./internal/policy -update in services/analyzer (-got +want)\n%s", diff)
+	}
+}
+
+func TestTheSameSymptomOfAnotherCauseIsAnotherDecision(t *testing.T) {
+	of := func(kind heal.CauseKind, confidence float64) heal.Cause {
+		return heal.Cause{Kind: kind, Confidence: confidence, Evidence: []string{"as was seen"}}
+	}
+	tests := []struct {
+		name   string
+		change func(*Case)
+		table  heal.Strategy
+		want   Choice
+	}{
+		{"a new revision", func(c *Case) { c.Cause = of(heal.CauseRollout, 0.9) }, heal.Restart,
+			Choice{Strategy: heal.Rollback, Reason: "NewRevisionFails", OnOwner: true, Steps: []string{"as was seen; only the revision before cures that: rollback instead of restart"}}},
+		{"a new revision of what cannot be rolled back", func(c *Case) { c.Cause = of(heal.CauseRollout, 0.9); c.Failure.Owner.Kind = "CustomThing" }, heal.Restart,
+			Choice{Strategy: heal.Monitor, Reason: "NewRevisionFails", Steps: []string{"as was seen; no restart changes that, and only a Deployment is rolled back by us: a person must roll it back: monitor instead of restart"}}},
+		{"a node", func(c *Case) { c.Cause = of(heal.CauseNode, 0.7) }, heal.Restart,
+			Choice{Strategy: heal.Recreate, Reason: "NodeSuspected", Steps: []string{"as was seen; the pod is made anew elsewhere, and a person should look at the node: recreate instead of restart"}}},
+		{"a node, though to recreate never helped", func(c *Case) { c.Cause = of(heal.CauseNode, 0.7); c.InVain = []heal.Strategy{heal.Recreate} }, heal.Restart,
+			Choice{Strategy: heal.Restart, Reason: heal.ReasonSeverityTable}},
+		{"a dependency", func(c *Case) { c.Cause = of(heal.CauseDependency, 0.9) }, heal.Restart,
+			Choice{Strategy: heal.Monitor, Reason: "WaitsForDependency", Steps: []string{"as was seen; no restart brings that back, and the pod is restarted once it is there: monitor instead of restart"}}},
+		{"a dependency that is back", func(c *Case) { c.Back = "shop/Service/db" }, heal.Recreate,
+			Choice{Strategy: heal.Restart, Reason: "DependencyIsBack", Steps: []string{"shop/Service/db, which it waited for, is back, and its own back-off would only delay it: restart instead of recreate"}}},
+		{"a missing object", func(c *Case) { c.Cause = of(heal.CauseConfig, 0.8) }, heal.Restart,
+			Choice{Strategy: heal.Monitor, Reason: "ObjectMissing", Steps: []string{"as was seen; no restart creates it: monitor instead of restart"}}},
+		{"no room", func(c *Case) { c.Cause = of(heal.CauseCapacity, 0.8) }, heal.Restart,
+			Choice{Strategy: heal.Monitor, Reason: "NoCapacity", Steps: []string{"as was seen; a pod made anew needs the same room: monitor instead of restart"}}},
+		{"a registry", func(c *Case) { c.Cause = of(heal.CauseRegistry, 0.8) }, heal.Restart,
+			Choice{Strategy: heal.Monitor, Reason: "RegistryRefuses", Steps: []string{"as was seen; no restart changes that, and each pulls again: monitor instead of restart"}}},
+		{"a cause that is hardly believed", func(c *Case) { c.Cause = of(heal.CauseRollout, 0.5) }, heal.Restart,
+			Choice{Strategy: heal.Restart, Reason: heal.ReasonSeverityTable}},
+		{"a cause, though the policy only watches", func(c *Case) { c.Cause = of(heal.CauseRollout, 0.9) }, heal.Monitor,
+			Choice{Strategy: heal.Monitor, Reason: heal.ReasonSeverityTable}},
+		{"a strategy that never helped", func(c *Case) { c.InVain = []heal.Strategy{heal.Restart} }, heal.Restart,
+			Choice{Strategy: heal.Recreate, Reason: "NeverHelped", Steps: []string{"it was tried against this cause before, and never helped: recreate instead of restart"}}},
+		{"several that never helped", func(c *Case) { c.InVain = podStrategies }, heal.Restart,
+			Choice{Strategy: heal.Monitor, Reason: "NeverHelped", Steps: []string{"it was tried against this cause before, and never helped, and nothing else is left to try: a person must look: monitor instead of restart"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := Case{Failure: failureLike(symptom{heal.PodFailure, "CrashLoopBackOff"}, nil)}
+			c.Failure.Owner.Kind = "Deployment"
+			tt.change(&c)
+			if diff := cmp.Diff(Refine(c, tt.table), tt.want); diff != "" {
+				t.Errorf("(-got +want)\n%s", diff)
 			}
 		})
 	}

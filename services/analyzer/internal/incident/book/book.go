@@ -1,6 +1,7 @@
-// Package book keeps the states of package incident in a bucket that any
-// number of analyzers share. It promises that no change is lost, and that one
-// which is reported as made is stored.
+// Package book keeps the groups and boards of package incident in a bucket that
+// any number of analyzers share. It promises that no change of a group is lost,
+// and that one which is reported as made is stored. What is noted on boards
+// follows a moment later, and may be lost with the process.
 package book
 
 import (
@@ -18,18 +19,22 @@ import (
 // maxCached is how many states a Book keeps at hand while nobody uses them.
 const maxCached = 4096
 
-// A Book keeps states in the incidents bucket. Within a process, changes
-// of one state are made in turn, and those that arrive while another is being
-// written are written together, so a storm on one fingerprint costs a write
+// A Book keeps groups in the incidents bucket. Within a process, changes
+// of one group are made in turn, and those that arrive while another is being
+// written are written together, so a storm on one owner costs a write
 // for many announcements. It is safe for concurrent use.
 type Book struct {
-	store *bus.Store[incident.State]
+	store  *bus.Store[incident.Group]
+	boards *bus.Store[incident.Board]
+	groups glances[incident.Group]
+	seen   glances[incident.Board]
+	notes  notes
 
 	mu    sync.Mutex // guards cells and what is in them, except as noted
 	cells map[string]*cell
 }
 
-// A cell is one state at hand.
+// A cell is one group at hand.
 type cell struct {
 	waiting []*change
 	led     bool     // somebody writes, or was told to
@@ -37,13 +42,13 @@ type cell struct {
 
 	// Used only by who leads.
 	cached bool
-	state  incident.State
+	state  incident.Group
 	rev    uint64 // 0: the bucket does not hold the key
 }
 
 // A change waits to be made.
 type change struct {
-	fn   func(incident.State) (incident.State, bool)
+	fn   func(incident.Group) (incident.Group, bool)
 	turn chan turn
 }
 
@@ -55,14 +60,19 @@ type turn struct {
 
 // New returns the book that b's incidents bucket holds.
 func New(b *bus.Bus) *Book {
-	return &Book{store: bus.NewStore[incident.State](b, bus.IncidentsBucket), cells: map[string]*cell{}}
+	return &Book{
+		store:  bus.NewStore[incident.Group](b, bus.IncidentsBucket),
+		boards: bus.NewStore[incident.Board](b, bus.IncidentsBucket),
+		cells:  map[string]*cell{},
+		notes:  notes{wake: make(chan struct{}, 1)},
+	}
 }
 
-// Update changes a state. fn is called with the newest, and again whenever
+// Update changes a group. fn is called with the newest, and again whenever
 // another analyzer wrote in between: only what its last call returned holds,
 // and it is written before Update returns. If fn returns false, nothing is
-// written, and the state that it saw was the newest.
-func (b *Book) Update(ctx context.Context, key string, fn func(incident.State) (incident.State, bool)) error {
+// written, and the group that it saw was the newest.
+func (b *Book) Update(ctx context.Context, key string, fn func(incident.Group) (incident.Group, bool)) error {
 	mine := &change{fn: fn, turn: make(chan turn, 1)}
 	b.mu.Lock()
 	c := b.cells[key]
@@ -151,6 +161,7 @@ func (b *Book) commit(ctx context.Context, key string, c *cell, batch []*change)
 			return err
 		}
 		c.state, c.rev = next, rev
+		b.groups.put(key, next, time.Now())
 		b.mu.Lock()
 		c.told = c.told[len(told):]
 		b.mu.Unlock()
@@ -162,7 +173,7 @@ func (b *Book) load(ctx context.Context, key string, c *cell) error {
 	s, rev, err := b.store.Get(ctx, key)
 	switch {
 	case errors.Is(err, bus.ErrNotFound):
-		s, rev = incident.State{}, 0
+		s, rev = incident.Group{}, 0
 	case err != nil:
 		return err
 	}
@@ -170,7 +181,7 @@ func (b *Book) load(ctx context.Context, key string, c *cell) error {
 	return nil
 }
 
-func (b *Book) write(ctx context.Context, key string, s incident.State, rev uint64) (uint64, error) {
+func (b *Book) write(ctx context.Context, key string, s incident.Group, rev uint64) (uint64, error) {
 	if rev == 0 {
 		return b.store.Create(ctx, key, s)
 	}
@@ -207,9 +218,11 @@ func (b *Book) Active(ctx context.Context, now time.Time) (map[heal.FailureType]
 	for _, t := range heal.FailureTypes {
 		active[t] = 0
 	}
-	err := b.store.All(ctx, func(_ string, s incident.State, _ uint64) bool {
-		if n := s.Open(now); n > 0 {
-			active[s.Type] += n
+	err := b.store.All(ctx, func(_ string, g incident.Group, _ uint64) bool {
+		for _, s := range g.States {
+			if n := s.Open(now); n > 0 {
+				active[s.Type] += n
+			}
 		}
 		return true
 	})
@@ -219,23 +232,37 @@ func (b *Book) Active(ctx context.Context, now time.Time) (map[heal.FailureType]
 	return active, nil
 }
 
-// Sweep deletes the states in which nothing is left to remember.
+// Sweep deletes the groups and boards in which nothing is left to remember.
 func (b *Book) Sweep(ctx context.Context, now time.Time, window time.Duration) (deleted int, err error) {
-	forgettable := map[string]uint64{}
-	err = b.store.All(ctx, func(key string, s incident.State, rev uint64) bool {
-		if s.Forgettable(now, window) {
-			forgettable[key] = rev
+	groups, err := forget(ctx, b.store, func(key string, g incident.Group) bool { return !isBoard(key) && g.Forgettable(now, window) })
+	if err != nil {
+		return groups, fmt.Errorf("sweep incidents: %w", err)
+	}
+	boards, err := forget(ctx, b.boards, func(key string, board incident.Board) bool { return isBoard(key) && board.Idle(now) })
+	if err != nil {
+		return groups + boards, fmt.Errorf("sweep boards: %w", err)
+	}
+	return groups + boards, nil
+}
+
+// forget deletes the keys whose values are of no use, unless they are written
+// again meanwhile.
+func forget[V any](ctx context.Context, store *bus.Store[V], useless func(key string, v V) bool) (deleted int, err error) {
+	old := map[string]uint64{}
+	err = store.All(ctx, func(key string, v V, rev uint64) bool {
+		if useless(key, v) {
+			old[key] = rev
 		}
 		return true
 	})
 	if err != nil && !bus.IsPermanent(err) {
-		return 0, fmt.Errorf("sweep incidents: %w", err)
+		return 0, err
 	}
-	for key, rev := range forgettable {
-		switch err := b.store.Delete(ctx, key, rev); {
+	for key, rev := range old {
+		switch err := store.Delete(ctx, key, rev); {
 		case errors.Is(err, bus.ErrConflict): // it is needed again
 		case err != nil:
-			return deleted, fmt.Errorf("sweep incidents: %w", err)
+			return deleted, err
 		default:
 			deleted++
 		}

@@ -32,19 +32,28 @@ func failure(episode string, at time.Time) heal.Failure {
 }
 
 // count adds one to the failures counted.
-func count(at time.Time) func(incident.State) (incident.State, bool) {
-	return func(s incident.State) (incident.State, bool) {
+func count(at time.Time) func(incident.Group) (incident.Group, bool) {
+	return func(g incident.Group) (incident.Group, bool) {
+		s := g.States["s"]
 		s.Type = heal.PodFailure
 		s.History = s.History.Add(at, window)
-		return s, true
+		return incident.Group{States: map[string]incident.State{"s": s}}, true
+	}
+}
+
+// of makes a change of a group of one of what happens to f.
+func of(f heal.Failure, change func(incident.State) (incident.State, bool)) func(incident.Group) (incident.Group, bool) {
+	return func(g incident.Group) (incident.Group, bool) {
+		s, changed := change(g.State(f, noon, window))
+		return g.With(f, s), changed
 	}
 }
 
 func counted(t *testing.T, b *Book, key string) int {
 	t.Helper()
 	var n int
-	err := b.Update(t.Context(), key, func(s incident.State) (incident.State, bool) {
-		n, _ = s.History.Within(noon, window)
+	err := b.Update(t.Context(), key, func(s incident.Group) (incident.Group, bool) {
+		n, _ = s.States["s"].History.Within(noon, window)
 		return s, false
 	})
 	if err != nil {
@@ -84,7 +93,7 @@ func TestChangesThatWaitAreWrittenTogether(t *testing.T) {
 	var working sync.WaitGroup
 	working.Go(func() {
 		var once sync.Once
-		err := b.Update(t.Context(), "k", func(s incident.State) (incident.State, bool) {
+		err := b.Update(t.Context(), "k", func(s incident.Group) (incident.Group, bool) {
 			once.Do(func() { close(entered); <-proceed })
 			return count(noon)(s)
 		})
@@ -130,8 +139,8 @@ func TestWhatAnotherAnalyzerWroteIsSeen(t *testing.T) {
 	}
 	// A change that sees nothing to do in what is at hand looks once more.
 	changed := false
-	err := one.Update(t.Context(), "k", func(s incident.State) (incident.State, bool) {
-		n, _ := s.History.Within(noon, window)
+	err := one.Update(t.Context(), "k", func(s incident.Group) (incident.Group, bool) {
+		n, _ := s.States["s"].History.Within(noon, window)
 		changed = n == 1
 		return s, changed
 	})
@@ -149,7 +158,7 @@ func TestAChangeThatPanicsDoesNotStrandTheOthers(t *testing.T) {
 				t.Error("the panic was swallowed")
 			}
 		}()
-		_ = b.Update(t.Context(), "k", func(incident.State) (incident.State, bool) { panic("poison") })
+		_ = b.Update(t.Context(), "k", func(incident.Group) (incident.Group, bool) { panic("poison") })
 	}()
 	if err := b.Update(t.Context(), "k", count(noon)); err != nil {
 		t.Error(err)
@@ -186,12 +195,12 @@ func TestToldDecisionsAreForgottenWithTheNextWrite(t *testing.T) {
 	srv := bustest.Start(t)
 	b := New(srv.Bus(t, "analyzer"))
 	f := failure("a", noon)
-	key := incident.Key(f)
+	key := incident.GroupKey(f)
 	record := func(s incident.State) (incident.State, bool) {
 		s, _ = s.Observe(f, noon, noon, window)
 		return s.Decide(heal.Decision{ID: heal.MakeDecisionID(f)}, noon, noon, time.Minute), true
 	}
-	if err := b.Update(t.Context(), key, record); err != nil {
+	if err := b.Update(t.Context(), key, of(f, record)); err != nil {
 		t.Fatal(err)
 	}
 	b.Told(key, heal.MakeDecisionID(f))
@@ -200,7 +209,11 @@ func TestToldDecisionsAreForgottenWithTheNextWrite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(s.Untold)
+		n := 0
+		for _, state := range s.States {
+			n += len(state.Untold)
+		}
+		return n
 	}
 	if n := untold(); n != 1 {
 		t.Errorf("%d are kept at first, want 1", n)
@@ -220,16 +233,16 @@ func TestActiveFailuresAreCountedFromWhatIsStored(t *testing.T) {
 	for i := range 5 {
 		f := failure(fmt.Sprint("e", i), now)
 		f.Fingerprint = fmt.Sprint("f", i%3)
-		err := b.Update(t.Context(), incident.Key(f), func(s incident.State) (incident.State, bool) {
+		err := b.Update(t.Context(), incident.GroupKey(f), of(f, func(s incident.State) (incident.State, bool) {
 			s, _ = s.Observe(f, now, now, window)
 			return s, true
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
 			f.ResolvedAt = now
-			if err := b.Update(t.Context(), incident.Key(f), func(s incident.State) (incident.State, bool) { return s.Resolve(f, now, window) }); err != nil {
+			if err := b.Update(t.Context(), incident.GroupKey(f), of(f, func(s incident.State) (incident.State, bool) { return s.Resolve(f, now, window) })); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -251,10 +264,10 @@ func TestTheSweepDeletesWhatNobodyNeedsAndItCanComeBack(t *testing.T) {
 	for _, at := range []time.Time{long, noon} {
 		f := failure("a", at)
 		f.Fingerprint = at.String()
-		err := b.Update(t.Context(), incident.Key(f), func(s incident.State) (incident.State, bool) {
+		err := b.Update(t.Context(), incident.GroupKey(f), of(f, func(s incident.State) (incident.State, bool) {
 			s, _ = s.Observe(f, at, at, window)
 			return s, true
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,7 +276,12 @@ func TestTheSweepDeletesWhatNobodyNeedsAndItCanComeBack(t *testing.T) {
 		t.Fatalf("%d deleted, %v; want 1", n, err)
 	}
 	var left []string
-	if err := b.store.All(t.Context(), func(_ string, s incident.State, _ uint64) bool { left = append(left, s.Fingerprint); return true }); err != nil {
+	if err := b.store.All(t.Context(), func(_ string, g incident.Group, _ uint64) bool {
+		for _, s := range g.States {
+			left = append(left, s.Fingerprint)
+		}
+		return true
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(left, []string{noon.String()}) {
@@ -271,10 +289,10 @@ func TestTheSweepDeletesWhatNobodyNeedsAndItCanComeBack(t *testing.T) {
 	}
 	f := failure("b", noon)
 	f.Fingerprint = long.String()
-	if err := b.Update(t.Context(), incident.Key(f), count(noon)); err != nil { // from what is at hand, then anew
+	if err := b.Update(t.Context(), incident.GroupKey(f), count(noon)); err != nil { // from what is at hand, then anew
 		t.Fatal(err)
 	}
-	if n := counted(t, b, incident.Key(f)); n != 1 {
+	if n := counted(t, b, incident.GroupKey(f)); n != 1 {
 		t.Errorf("%d counted, want 1", n)
 	}
 }
@@ -287,7 +305,7 @@ func TestABookLetsGoOfWhatNobodyUses(t *testing.T) {
 	for range 16 {
 		working.Go(func() {
 			for i := next.Add(1); i <= maxCached+100; i = next.Add(1) {
-				if err := b.Update(t.Context(), fmt.Sprint("k-", i), func(s incident.State) (incident.State, bool) { return s, false }); err != nil {
+				if err := b.Update(t.Context(), fmt.Sprint("k-", i), func(s incident.Group) (incident.Group, bool) { return s, false }); err != nil {
 					t.Error(err)
 				}
 			}
