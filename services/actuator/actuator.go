@@ -6,6 +6,18 @@
 // whether anybody forbids to touch it; each change is tried with dryRun=All
 // first, names its object by UID, and is made once; and afterwards it is
 // looked whether it helped. Any number of actuators may run side by side.
+//
+// A person can stop all of it within two seconds, also in the middle of a
+// drain: by `selfheal pause`, which every actuator obeys and remembers, and
+// without NATS by a mark on the namespace that the services run in, which is
+// read before each write:
+//
+//	kubectl annotate namespace self-healing selfheal.dev/mode=off
+//
+// The marks off and observe on that namespace, and a selfheal.dev/hold-until
+// that is not over, stop everything in the cluster; approve makes every
+// decision wait for a person. Not even a change of ours is then taken back:
+// cordons that are left stay until acting is allowed again.
 package actuator
 
 import (
@@ -49,6 +61,10 @@ type Config struct {
 	Protected              []string      // namespaces that are never touched, beside Kubernetes' own; default ours
 	Workers                int           // decisions carried out at once; default 64, or what the caps allow for
 	Lease                  time.Duration // after which a silent worker's decision is taken over; default 20 s
+	ApprovalTime           time.Duration // how long a person has to agree, counted from the decision; default 15 min
+	ApprovalLook           time.Duration // between looks whether a person is still needed; default 30 s
+	Home                   []string      // namespaces whose marks count for all of the cluster; default ours
+	Node                   string        // on which this process runs; default unknown
 }
 
 // maxAge is how old a decision may get before it is refused, whatever it says
@@ -65,6 +81,8 @@ func (c Config) withDefaults() (Config, error) {
 	or(&c.VerifyWindow, min(time.Minute, c.RecoveryTimeout))
 	or(&c.HealthCheckInterval, 30*time.Second)
 	or(&c.Lease, 20*time.Second)
+	or(&c.ApprovalTime, 15*time.Minute)
+	or(&c.ApprovalLook, 30*time.Second)
 	if c.Mode == "" {
 		c.Mode = heal.ModeObserve
 	}
@@ -76,6 +94,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Protected == nil {
 		c.Protected = []string{heal.Product}
+	}
+	if c.Home == nil {
+		c.Home = []string{heal.Product}
 	}
 	if c.Workers == 0 {
 		// A decision holds its worker for about the verification's minute.
@@ -91,6 +112,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"recovery_timeout", c.RecoveryTimeout}, {"verify_window", c.VerifyWindow},
 		{"health_check_interval", c.HealthCheckInterval}, {"lease", c.Lease},
+		{"approval_time", c.ApprovalTime}, {"approval_look", c.ApprovalLook},
 	} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s: %s is negative", d.field, d.value))
@@ -113,6 +135,7 @@ type Deps struct {
 	Watch   kubernetes.Interface  // for watches; default Kube
 	Log     *slog.Logger          // default: discard
 	Metrics prometheus.Registerer // default: none are kept
+	Paused  func(bool)            // told whether nothing may be changed, whenever that changes; default: nobody
 	// Check adds a field to /ready, Status fields to /status. Default: neither.
 	Check  func(field string, check func() error)
 	Status func(fields func() map[string]any)
@@ -139,9 +162,13 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 		Lease:           cfg.Lease,
 		MaxAge:          maxAge,
 		CordonInterval:  cfg.HealthCheckInterval,
+		ApprovalTime:    cfg.ApprovalTime,
+		ApprovalLook:    cfg.ApprovalLook,
 		Limits:          guard.Limits{Namespace: cfg.MaxPodActionsNamespace, Cluster: cfg.MaxPodActionsCluster},
 		Reserved:        cfg.Protected,
-	}, actuate.Deps{Bus: deps.Bus, Kube: deps.Kube, Watch: deps.Watch, Log: deps.Log, Metrics: deps.Metrics})
+		Home:            cfg.Home,
+		Node:            cfg.Node,
+	}, actuate.Deps{Bus: deps.Bus, Kube: deps.Kube, Watch: deps.Watch, Log: deps.Log, Metrics: deps.Metrics, Paused: deps.Paused})
 	if err != nil {
 		return err
 	}
@@ -168,10 +195,21 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 		return bus.Decisions.Consume(ctx, deps.Bus, bus.Consumer{
 			Name:    Name,
 			Workers: cfg.Workers,
-			Timeout: cfg.RecoveryTimeout + time.Minute + maxAge, // it may wait for a drain, and then for the verification
+			Timeout: cfg.RecoveryTimeout + time.Minute + max(maxAge, cfg.ApprovalTime), // it may wait for a drain, and then for the verification
 			Backoff: bus.Linear(time.Second, 20*time.Second),
 		}, a.Handle)
 	})
+	g.Go(func() error { return a.Sight.Run(ctx) })
+	g.Go(func() error {
+		return bus.Approvals.Consume(ctx, deps.Bus, bus.Consumer{
+			Name:    Name + "-approvals",
+			Workers: min(cfg.Workers, 16),
+			Timeout: cfg.RecoveryTimeout + time.Minute + cfg.ApprovalTime,
+			Backoff: bus.Linear(time.Second, 20*time.Second),
+		}, a.Answer)
+	})
+	g.Go(func() error { return a.Brake.Keep(ctx) })
+	g.Go(func() error { return a.Events.Keep(ctx) })
 	if !cfg.DryRun {
 		g.Go(func() error { return a.Cordons.Keep(ctx) })
 	}
@@ -189,7 +227,7 @@ func instance() string {
 
 // Rules is what the actuator must be allowed to do in the cluster.
 func Rules() []rbacv1.PolicyRule {
-	rules := slices.Clone(live.Needs)
+	rules := slices.Concat(live.Needs, actuate.EventNeeds)
 	for _, a := range action.Default {
 		rules = append(rules, a.Needs...)
 	}
@@ -222,13 +260,17 @@ func Service() daemon.Service {
 			g.Go(func() error { return seen.keep(ctx, client) })
 			g.Go(func() error {
 				return Run(ctx, fromSettings(d.Settings), Deps{
-					Bus: d.Bus, Kube: client, Watch: watches, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status,
+					Bus: d.Bus, Kube: client, Watch: watches, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status, Paused: d.SetPaused,
 				})
 			})
 			return g.Wait()
 		},
 	}
 }
+
+// nodeName is the environment variable that the chart sets to the pod's
+// spec.nodeName (https://kubernetes.io/docs/tasks/inject-data-application/environment-variable-expose-pod-information).
+const nodeName = "NODE_NAME"
 
 func fromSettings(s config.Settings) Config {
 	return Config{
@@ -240,5 +282,7 @@ func fromSettings(s config.Settings) Config {
 		MaxPodActionsNamespace: s.MaxPodActionsNamespace,
 		MaxPodActionsCluster:   s.MaxPodActionsCluster,
 		Protected:              slices.Concat(daemon.OwnNamespaces(), daemon.NATSNamespaces(s.NATSURL)),
+		Home:                   daemon.OwnNamespaces(),
+		Node:                   os.Getenv(nodeName),
 	}
 }

@@ -337,7 +337,6 @@ func TestMarksOfPeopleStopIt(t *testing.T) {
 		{"Pod", heal.AnnotationHoldUntil, time.Now().Add(time.Hour).Format(time.RFC3339), "Held"},
 		{"Deployment", heal.AnnotationMode, "off", "MarkedOff"},
 		{"Deployment", heal.AnnotationMode, "Auto", "MarkedOff"},
-		{"Namespace", heal.AnnotationMode, "approve", "MarkedApprove"},
 		{"Namespace", heal.AnnotationHoldUntil, "tomorrow", "Held"},
 	} {
 		mark(tt.kind, tt.key, tt.value)
@@ -409,7 +408,6 @@ func TestADecisionThatAsksForNothingChangesNothing(t *testing.T) {
 		{"mode observe", r, with(func(d *heal.Decision) { d.Mode = heal.ModeObserve }), ended{heal.Skipped, "ModeObserve"}},
 		{"mode observe, with a reason", r, with(func(d *heal.Decision) { d.Mode, d.Reason = heal.ModeObserve, "NamespaceObserved" }), ended{heal.Skipped, "NamespaceObserved"}},
 		{"mode off", r, with(func(d *heal.Decision) { d.Mode = heal.ModeOff }), ended{heal.Skipped, "ModeOff"}},
-		{"mode approve", r, with(func(d *heal.Decision) { d.Mode = heal.ModeApprove }), ended{heal.Rejected, "ApprovalNotGiven"}},
 		{"vetoed", r, with(func(d *heal.Decision) {
 			d.Guards = []heal.Verdict{{Name: "storm", Reason: "Storm", Detail: "9 of 10 nodes are unhealthy"}}
 		}), ended{heal.Rejected, "Storm"}},
@@ -649,9 +647,10 @@ func TestTheRulesNameWhatIsUsedAndNothingDangerous(t *testing.T) {
 	}
 	want := map[string]string{
 		"pods": "delete,get,list,watch", "pods/eviction": "create", "nodes": "get,list,patch,watch",
-		"namespaces": "get", "replicationcontrollers": "get",
-		"apps/deployments": "get,patch", "apps/replicasets": "get,list", "configmaps": "get", "apps/statefulsets": "get", "apps/daemonsets": "get",
-		"batch/jobs": "get", "policy/poddisruptionbudgets": "list",
+		"namespaces": "get,watch", "replicationcontrollers": "get", "events.k8s.io/events": "create",
+		"apps/deployments": "get,patch", "apps/replicasets": "get,list", "configmaps": "get", "apps/statefulsets": "get,patch", "apps/daemonsets": "get,patch",
+		"apps/controllerrevisions": "get,list",
+		"batch/jobs":               "get", "policy/poddisruptionbudgets": "list",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)

@@ -94,43 +94,33 @@ func (r *rig) effective() []kubetest.AuditEvent {
 	})
 }
 
-// A victim is one decision and the actuator that dies or stops of it. All of
-// them are under way at once, for they spend their time waiting.
+// A victim is one decision and the actuator that dies or stops of it.
 type victim struct {
 	*rig
-	at       crash.Point
-	strategy heal.Strategy
 	sick     *corev1.Pod
 	decision heal.Decision
 	first    *process
 	second   *process
 }
 
-func (v victim) String() string { return string(v.at) + "/" + string(v.strategy) }
-
-// victims prepares one for each point.
-func victims(t *testing.T, signal string, strategy heal.Strategy, points ...crash.Point) []*victim {
+// victimOf prepares one, and publishes its decision.
+func victimOf(t *testing.T, at crash.Point, signal string, strategy heal.Strategy) *victim {
 	t.Helper()
-	var all []*victim
-	for _, at := range points {
-		r := rigOn(t, bustest.Listen(t))
-		sick := r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
-		v := &victim{rig: r, at: at, strategy: strategy, sick: sick, decision: decide(podTarget(sick), heal.PodFailure, strategy)}
-		v.first = r.launch(at, signal)
-		r.publish(v.decision)
-		all = append(all, v)
-	}
-	return all
+	r := rigOn(t, bustest.Listen(t), kubetest.Get(t))
+	sick := r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
+	v := &victim{rig: r, sick: sick, decision: decide(podTarget(sick), heal.PodFailure, strategy), first: r.launch(at, signal)}
+	r.publish(v.decision)
+	return v
 }
 
 // once fails the test unless the decision was carried out and told once.
 func (v *victim) once() {
 	v.t.Helper()
 	if got := v.told(v.decision); got != 1 {
-		v.t.Errorf("%s: %d results, want 1", v, got)
+		v.t.Errorf("%d results, want 1", got)
 	}
 	if got := v.effective(); len(got) != 1 || got[0].UID != string(v.sick.UID) {
-		v.t.Errorf("%s: writes %v, want one on UID %s", v, got, v.sick.UID)
+		v.t.Errorf("writes %v, want one on UID %s", got, v.sick.UID)
 	}
 }
 
@@ -142,7 +132,7 @@ func (v *victim) stop(p *process) {
 	}
 	v.wait(p, 25*time.Second)
 	if code := p.ProcessState.ExitCode(); code != 0 {
-		v.t.Errorf("%s: exit code %d, want 0", v, code)
+		v.t.Errorf("exit code %d, want 0", code)
 	}
 }
 
@@ -151,66 +141,78 @@ func (v *victim) wait(p *process, within time.Duration) {
 	select {
 	case <-p.ended:
 	case <-time.After(within):
-		v.t.Fatalf("%s: the actuator has not ended within %s", v, within)
+		v.t.Fatalf("the actuator has not ended within %s", within)
+	}
+}
+
+// killed waits until the process was killed, and fails the test if it ended
+// in any other way.
+func (v *victim) killed(p *process) {
+	v.t.Helper()
+	v.wait(p, time.Minute)
+	if status, ok := p.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		v.t.Fatalf("ended with %v", p.ProcessState)
 	}
 }
 
 func TestADecisionSurvivesTheDeathOfItsActuatorAtAnyPoint(t *testing.T) {
 	t.Parallel()
-	all := slices.Concat(
-		victims(t, "KILL", heal.Restart, crash.Points...),
-		victims(t, "KILL", heal.Recreate, crash.BeforeAPI, crash.AfterAPIBeforeRecord),
-	)
-	for _, v := range all {
-		v.wait(v.first, time.Minute)
-		if status, ok := v.first.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
-			t.Fatalf("%s: ended with %v", v, v.first.ProcessState)
+	for strategy, points := range map[heal.Strategy][]crash.Point{
+		heal.Restart:  crash.Points,
+		heal.Recreate: {crash.BeforeAPI, crash.AfterAPIBeforeRecord},
+	} {
+		for _, at := range points {
+			t.Run(string(strategy)+"/"+string(at), func(t *testing.T) {
+				t.Parallel()
+				v := victimOf(t, at, "KILL", strategy)
+				v.killed(v.first)
+				v.second = v.launch("", "")
+				res := v.result(v.decision, 2*time.Minute)
+				if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
+					t.Errorf("ended %v, want %v: %s", got, want, res.Message)
+				}
+				v.settled()
+				v.once()
+				v.stop(v.second)
+			})
 		}
-		v.second = v.launch("", "")
-	}
-	for _, v := range all {
-		res := v.result(v.decision, 2*time.Minute)
-		if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
-			t.Errorf("%s: ended %v, want %v: %s", v, got, want, res.Message)
-		}
-		v.settled()
-		v.once()
-		v.stop(v.second)
 	}
 }
 
 func TestAnActuatorThatStoodStillDoesNothingWhenItGoesOn(t *testing.T) {
 	t.Parallel()
-	all := victims(t, "STOP", heal.Restart, crash.AfterPrecheck, crash.AfterDryRun, crash.BeforeAPI, crash.AfterAPIBeforeRecord)
-	for _, v := range all {
-		kubetest.Eventually(t, time.Minute, func(context.Context) error { return stopped(v.first.Process.Pid) })
-		v.second = v.launch("", "")
-	}
-	for _, v := range all {
-		res := v.result(v.decision, 2*time.Minute)
-		if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
-			t.Errorf("%s: ended %v, want %v: %s", v, got, want, res.Message)
-		}
-		if err := v.first.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		v.settled()
-		v.stop(v.first) // which waits for what it is at
-		v.once()
+	for _, at := range []crash.Point{crash.AfterPrecheck, crash.AfterDryRun, crash.BeforeAPI, crash.AfterAPIBeforeRecord} {
+		t.Run(string(at), func(t *testing.T) {
+			t.Parallel()
+			v := victimOf(t, at, "STOP", heal.Restart)
+			kubetest.Eventually(t, time.Minute, func(context.Context) error { return stopped(v.first.Process.Pid) })
+			v.second = v.launch("", "")
+			res := v.result(v.decision, 2*time.Minute)
+			if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
+				t.Errorf("ended %v, want %v: %s", got, want, res.Message)
+			}
+			if err := v.first.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			v.settled()
+			v.stop(v.first) // which waits for what it is at
+			v.once()
+		})
 	}
 }
 
 func TestADrainSurvivesTheDeathOfItsActuator(t *testing.T) {
-	r := rigOn(t, bustest.Listen(t))
+	t.Parallel()
+	r := rigOn(t, bustest.Listen(t), ward(t))
 	a, b := r.nodes()
 	cordon(t, r, b, true) // all pods start on the other
 	pods := r.ready(r.deploy("web", "shop/api:good", 4, r.here))
 	cordon(t, r, b, false)
 	d := drainOf(r.down(a))
 	at := crash.AfterAPIBeforeRecord + ":3" // the node is cordoned, and two pods are evicted
-	v := &victim{rig: r, at: at, strategy: d.Strategy, decision: d, first: r.launch(at, "KILL")}
+	v := &victim{rig: r, decision: d, first: r.launch(at, "KILL")}
 	r.publish(d)
-	v.wait(v.first, time.Minute)
+	v.killed(v.first)
 	second := r.launch("", "")
 	for i := range pods {
 		r.until(&pods[i], "terminating", func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil })

@@ -477,38 +477,38 @@ func TestAHalfRolledOutOrHealthyDeploymentIsNotRestarted(t *testing.T) {
 
 func TestAChangeOfADeploymentSurvivesTheDeathOfItsActuator(t *testing.T) {
 	t.Parallel()
-	var all []*victim
-	for _, at := range crash.Points {
-		r := rigOn(t, bustest.Listen(t))
-		d := about(r.stalled(), heal.Rollback)
-		all = append(all, &victim{rig: r, at: at, strategy: d.Strategy, decision: d, first: r.launch(at, "KILL")})
-	}
-	for _, at := range []crash.Point{crash.BeforeAPI, crash.AfterAPIBeforeRecord} {
-		r := rigOn(t, bustest.Listen(t))
-		r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
-		sick := r.untilDeployment("short of a pod", func(d *appsv1.Deployment) bool { return d.Status.AvailableReplicas == 1 })
-		d := about(sick, heal.Restart)
-		all = append(all, &victim{rig: r, at: at, strategy: d.Strategy, decision: d, first: r.launch(at, "KILL")})
-	}
-	for _, v := range all {
-		v.publish(v.decision)
-	}
-	for _, v := range all {
-		v.wait(v.first, time.Minute)
-		v.second = v.launch("", "")
-	}
-	for _, v := range all {
-		res := v.result(v.decision, 2*time.Minute)
-		if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
-			t.Errorf("%s: ended %v, want %v: %s", v, got, want, res.Message)
+	for strategy, points := range map[heal.Strategy][]crash.Point{
+		heal.Rollback: crash.Points,
+		heal.Restart:  {crash.BeforeAPI, crash.AfterAPIBeforeRecord},
+	} {
+		for _, at := range points {
+			t.Run(string(strategy)+"/"+string(at), func(t *testing.T) {
+				t.Parallel()
+				r := rigOn(t, bustest.Listen(t), kubetest.Get(t))
+				var sick *appsv1.Deployment
+				if strategy == heal.Rollback {
+					sick = r.stalled()
+				} else {
+					r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
+					sick = r.untilDeployment("short of a pod", func(d *appsv1.Deployment) bool { return d.Status.AvailableReplicas == 1 })
+				}
+				v := &victim{rig: r, decision: about(sick, strategy), first: r.launch(at, "KILL")}
+				v.publish(v.decision)
+				v.killed(v.first)
+				v.second = v.launch("", "")
+				res := v.result(v.decision, 2*time.Minute)
+				if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
+					t.Errorf("ended %v, want %v: %s", got, want, res.Message)
+				}
+				v.settled()
+				if got := v.told(v.decision); got != 1 {
+					t.Errorf("%d results, want 1", got)
+				}
+				if diff := cmp.Diff(onePatch, changes(v.effective())); diff != "" {
+					t.Errorf("writes (-want +got):\n%s", diff)
+				}
+				v.stop(v.second)
+			})
 		}
-		v.settled()
-		if got := v.told(v.decision); got != 1 {
-			t.Errorf("%s: %d results, want 1", v, got)
-		}
-		if diff := cmp.Diff(onePatch, changes(v.effective())); diff != "" {
-			t.Errorf("%s: writes (-want +got):\n%s", v, diff)
-		}
-		v.stop(v.second)
 	}
 }

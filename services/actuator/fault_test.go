@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/rest"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -230,7 +231,7 @@ func TestWithoutTheRightItSaysSo(t *testing.T) {
 	if got, want := end(res), (ended{heal.Rejected, "Forbidden"}); got != want {
 		t.Errorf("ended %v, want %v: %s", got, want, res.Message)
 	}
-	if !strings.Contains(res.Message, `cannot get resource "pods"`) {
+	if !strings.Contains(res.Message, `cannot get resource "namespaces"`) {
 		t.Errorf("message %q does not say which right is missing", res.Message)
 	}
 }
@@ -303,5 +304,40 @@ func TestAStuckPodIsReportedWithWhatHoldsIt(t *testing.T) {
 	patch := []byte(`{"metadata":{"finalizers":null}}`)
 	if _, err := r.admin.CoreV1().Pods(r.ns).Patch(t.Context(), sick.Name, "application/merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestABudgetThatRefusedAnEvictionAfterItsDryRunIsLeftInPeace(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	pods := r.ready(r.deploy("web", "shop/api:good", 3))
+	r.budget("web", intstr.FromInt32(2))
+	var sent atomic.Int64
+	r.start(quick(), fault(func(next http.RoundTripper, req *http.Request) (*http.Response, error) {
+		if isEviction(req) && sent.Add(1) == 2 {
+			// Between the dry run and the write, the workload gets worse.
+			r.crash(pods[1])
+			kubetest.Eventually(t, 20*time.Second, func(ctx context.Context) error {
+				b, err := r.admin.PolicyV1().PodDisruptionBudgets(r.ns).Get(ctx, "web", metav1.GetOptions{})
+				if err == nil && b.Status.CurrentHealthy > 1 {
+					err = errors.New("the budget has not noticed yet")
+				}
+				return err
+			})
+		}
+		return next.RoundTrip(req)
+	}).between)
+	res := r.carryOut(restartOf(r.crash(pods[0])))
+	if got, want := end(res), (ended{heal.Rejected, "PDB"}); got != want {
+		t.Errorf("ended %v, want %v: %s", got, want, res.Message)
+	}
+	second := restartOf(&pods[1])
+	second.Expires = time.Now().Add(20 * time.Second)
+	res = r.carryOut(second)
+	if got, want := end(res), (ended{heal.Rejected, "PDB"}); got != want || !strings.Contains(res.Message, "it rests for 2m10s") {
+		t.Errorf("ended %v, want %v: %s", got, want, res.Message)
+	}
+	if got := r.attempts(); len(got) != 2 || !got[0].DryRun || got[1].Code != http.StatusTooManyRequests {
+		t.Errorf("sent %v, want a dry run and one write that is refused", got)
 	}
 }

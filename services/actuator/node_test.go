@@ -24,9 +24,6 @@ import (
 	"github.com/selfheal/selfheal/pkg/kube/kubetest"
 )
 
-// The tests about nodes do not run in parallel: what is wrong with one node
-// counts for all.
-
 // nodes adds two nodes that only the test's pods run on.
 func (r *rig) nodes() (a, b string) {
 	r.t.Helper()
@@ -113,7 +110,8 @@ func drainOf(n *corev1.Node) heal.Decision {
 }
 
 func TestADeadNodeIsCordonedAndDrainedAndUncordonedOnceItIsBack(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	cfg := quick()
 	cfg.RecoveryTimeout = 8 * time.Second
 	r.start(cfg)
@@ -199,7 +197,8 @@ func TestADeadNodeIsCordonedAndDrainedAndUncordonedOnceItIsBack(t *testing.T) {
 }
 
 func TestANodeThatComesBackMeanwhileIsASuccess(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	var patches atomic.Int64
 	r.start(quick(), fault(func(next http.RoundTripper, req *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(req)
@@ -235,7 +234,8 @@ func TestANodeThatComesBackMeanwhileIsASuccess(t *testing.T) {
 }
 
 func TestANodeThatIsTakenAwayIsASuccessOnceItsWorkloadsRunElsewhere(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	r.start(quick())
 	a, b := r.nodes()
 	pods := r.ready(r.deploy("web", "shop/api:good", 1, r.here))
@@ -259,7 +259,8 @@ func TestANodeThatIsTakenAwayIsASuccessOnceItsWorkloadsRunElsewhere(t *testing.T
 }
 
 func TestAPersonsCordonIsLeftAlone(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	r.start(quick())
 	a, _ := r.nodes()
 	cordon(t, r, a, true)
@@ -287,7 +288,8 @@ func cordon(t *testing.T, r *rig, node string, on bool) {
 }
 
 func TestAPersonsCordonOnTopOfOursOutlivesIt(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	r.start(quick())
 	a, _ := r.nodes()
 	node := r.down(a)
@@ -318,7 +320,8 @@ func TestAPersonsCordonOnTopOfOursOutlivesIt(t *testing.T) {
 }
 
 func TestANodeThatAPersonUncordonedIsNotCordonedAgain(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	cfg := quick()
 	cfg.RecoveryTimeout = 5 * time.Second
 	r.start(cfg)
@@ -354,7 +357,8 @@ func TestANodeThatAPersonUncordonedIsNotCordonedAgain(t *testing.T) {
 }
 
 func TestNoSecondNodeIsDisrupted(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	cfg := quick()
 	cfg.RecoveryTimeout = 4 * time.Second
 	r.start(cfg)
@@ -387,7 +391,8 @@ func TestNoSecondNodeIsDisrupted(t *testing.T) {
 }
 
 func TestInAStormNoNodeIsTouched(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	r.start(quick())
 	a, b := r.nodes()
 	r.down(b)
@@ -402,7 +407,8 @@ func TestInAStormNoNodeIsTouched(t *testing.T) {
 }
 
 func TestAHealthyOrProtectedNodeIsNotTouched(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	r.start(quick())
 	a, _ := r.nodes()
 	res := r.carryOut(drainOf(r.node(a)))
@@ -422,7 +428,8 @@ func TestAHealthyOrProtectedNodeIsNotTouched(t *testing.T) {
 }
 
 func TestWithoutRoomElsewhereANodeIsOnlyCordoned(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	cfg := quick()
 	cfg.RecoveryTimeout = 4 * time.Second
 	r.start(cfg)
@@ -441,7 +448,8 @@ func TestWithoutRoomElsewhereANodeIsOnlyCordoned(t *testing.T) {
 }
 
 func TestADrainKeepsBudgetsMarksAndTheLastReadyPod(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := nodeRig(t)
 	cfg := quick()
 	cfg.RecoveryTimeout = 10 * time.Second
 	r.start(cfg)
@@ -494,5 +502,42 @@ func TestADrainKeepsBudgetsMarksAndTheLastReadyPod(t *testing.T) {
 		if !evicted[p.Name] {
 			t.Errorf("%s was not evicted", p.Name)
 		}
+	}
+}
+
+func TestTheNodeThatCarriesTheLastActuatorIsNotTakenAway(t *testing.T) {
+	t.Parallel()
+	r := nodeRig(t)
+	home := r.cluster.Namespace(t)
+	cfg := quick()
+	cfg.Protected = []string{home}
+	cfg.RecoveryTimeout = 4 * time.Second
+	r.start(cfg)
+	a, b := r.nodes()
+	run := func(node string) {
+		t.Helper()
+		pod, err := r.admin.CoreV1().Pods(home).Create(t.Context(), &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "actuator-", Labels: map[string]string{
+				"app.kubernetes.io/name": "self-healing", "app.kubernetes.io/component": "actuator",
+			}},
+			Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "actuator", Image: "good"}}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.until(pod, "Ready", isReady)
+	}
+	run(a)
+	node := r.down(a)
+	res := r.carryOut(drainOf(node))
+	if got, want := end(res), (ended{heal.Rejected, "OwnNode"}); got != want {
+		t.Errorf("ended %v, want %v: %s", got, want, res.Message)
+	}
+	r.noWrites()
+
+	run(b)
+	res = r.carryOut(drainOf(node))
+	if got, want := end(res), (ended{heal.Failed, "NodeStillDown"}); got != want {
+		t.Errorf("with another elsewhere: ended %v, want %v: %s", got, want, res.Message)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,18 +33,69 @@ import (
 	"github.com/selfheal/selfheal/services/actuator"
 )
 
+var options = kubetest.Options{Args: []string{
+	"--backoff-base=5s", "--heartbeat=1s", "--node-monitor-grace-period=4s",
+}}
+
 func TestMain(m *testing.M) {
-	os.Exit(kubetest.Main(m, kubetest.Options{Args: []string{
-		"--backoff-base=5s", "--heartbeat=1s", "--node-monitor-grace-period=4s",
-	}}))
+	flag.Parse()
+	// The tests spend their time waiting for a control plane, so many more can
+	// be under way than there are processors.
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		if err := flag.Set("test.parallel", "12"); err != nil {
+			panic(err) // the package testing has the flag
+		}
+	}
+	code := kubetest.Main(m, options)
+	stopWards()
+	os.Exit(code)
+}
+
+// wards are further clusters, for tests about nodes, one test at a time in
+// each: what is wrong with one node counts for all of a cluster. A cluster is
+// started when it is first needed.
+var wards = func() chan *kubetest.Cluster {
+	c := make(chan *kubetest.Cluster, 3)
+	for range cap(c) {
+		c <- nil
+	}
+	return c
+}()
+
+// ward gives the test a cluster of its own until it ends.
+func ward(t *testing.T) *kubetest.Cluster {
+	t.Helper()
+	c := <-wards
+	t.Cleanup(func() { wards <- c })
+	if c == nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		var err error
+		if c, err = kubetest.Start(ctx, options); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// stopWards stops them when no test runs any more.
+func stopWards() {
+	var all sync.WaitGroup
+	for range cap(wards) {
+		if c := <-wards; c != nil {
+			all.Go(c.Stop)
+		}
+	}
+	all.Wait()
 }
 
 // user is whom the actuators of the tests are: they have no more rights than
 // the actuator says that it needs.
 const user = "actuator-under-test"
 
-// A rig is a message bus of the test's own and a namespace of the shared
-// cluster. Its actuators are known in the audit log by their agent.
+// A rig is a message bus of the test's own and a namespace of a cluster. Its actuators are known in the audit log by their agent.
 type rig struct {
 	t       *testing.T
 	cluster *kubetest.Cluster
@@ -62,12 +114,17 @@ var agents atomic.Int64
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	return rigOn(t, bustest.Start(t))
+	return rigOn(t, bustest.Start(t), kubetest.Get(t))
 }
 
-func rigOn(t *testing.T, server *bustest.Server) *rig {
+// nodeRig is a rig on a cluster of the test's own.
+func nodeRig(t *testing.T) *rig {
 	t.Helper()
-	c := kubetest.Get(t)
+	return rigOn(t, bustest.Start(t), ward(t))
+}
+
+func rigOn(t *testing.T, server *bustest.Server, c *kubetest.Cluster) *rig {
+	t.Helper()
 	r := &rig{
 		t: t, cluster: c, admin: c.Client(t), ns: c.Namespace(t), server: server,
 		agent:   fmt.Sprintf("actuator-%d-of-%s", agents.Add(1), strings.ReplaceAll(t.Name(), "/", "_")),
@@ -75,6 +132,7 @@ func rigOn(t *testing.T, server *bustest.Server) *rig {
 	}
 	r.bus = server.Bus(t, "analyzer")
 	grant(t, r.admin)
+	r.background(r.seeClearly)
 	listener := server.Bus(t, "notifier")
 	r.background(func(ctx context.Context) error {
 		return bus.Results.Consume(ctx, listener, bus.Consumer{Name: "notifier"}, func(_ context.Context, m bus.Message[heal.Result]) error {
@@ -87,6 +145,28 @@ func rigOn(t *testing.T, server *bustest.Server) *rig {
 		})
 	})
 	return r
+}
+
+// seeClearly says again and again, as a watcher would, that it sees well.
+func (r *rig) seeClearly(ctx context.Context) error {
+	store := bus.NewStore[heal.Observer](r.server.Bus(r.t, "watcher"), bus.ObserversBucket)
+	id := heal.ID("o", r.agent)
+	tick := time.NewTicker(heal.ObserverBeat / 3)
+	defer tick.Stop()
+	for {
+		now := time.Now().UTC()
+		o := heal.Observer{ID: id, State: heal.ObserverClear, Doubts: []heal.Doubt{}, Since: now, SeenAt: now}
+		if _, rev, err := store.Get(ctx, id); err == nil {
+			_, _ = store.Update(ctx, id, o, rev) // the next beat does, if this one is lost
+		} else {
+			_, _ = store.Create(ctx, id, o)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // grant gives the actuators' user the rights that actuator.Rules asks for.
@@ -139,6 +219,14 @@ func quick() actuator.Config {
 // be changed first.
 func (r *rig) start(cfg actuator.Config, change ...func(*rest.Config)) (stop func()) {
 	r.t.Helper()
+	stop, _ = r.startShown(cfg, change...)
+	return stop
+}
+
+// startShown is like start. What is returned as well waits until the actuator
+// shows that it is paused, or that it is not.
+func (r *rig) startShown(cfg actuator.Config, change ...func(*rest.Config)) (stop func(), shows func(paused bool)) {
+	r.t.Helper()
 	config, err := r.cluster.RESTConfig()
 	if err != nil {
 		r.t.Fatal(err)
@@ -158,9 +246,21 @@ func (r *rig) start(cfg actuator.Config, change ...func(*rest.Config)) (stop fun
 	}
 	b := r.server.Bus(r.t, "actuator")
 	log := slog.New(slog.NewTextHandler(lines{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	return r.background(func(ctx context.Context) error {
-		return actuator.Run(ctx, cfg, actuator.Deps{Bus: b, Kube: client, Watch: watches, Log: log})
+	var shown atomic.Pointer[bool]
+	stop = r.background(func(ctx context.Context) error {
+		return actuator.Run(ctx, cfg, actuator.Deps{
+			Bus: b, Kube: client, Watch: watches, Log: log, Paused: func(on bool) { shown.Store(&on) },
+		})
 	})
+	return stop, func(paused bool) {
+		r.t.Helper()
+		kubetest.Eventually(r.t, 20*time.Second, func(context.Context) error {
+			if on := shown.Load(); on == nil || *on != paused {
+				return fmt.Errorf("it is not shown that paused is %v", paused)
+			}
+			return nil
+		})
+	}
 }
 
 // lines is the test's own output.

@@ -31,11 +31,12 @@ import (
 type Key struct {
 	Type     heal.FailureType
 	Strategy heal.Strategy
+	Kind     string // of the target
 }
 
-// An Action carries out one strategy for one type of failure.
+// An Action carries out one strategy for one type of failure of one kind of
+// objects.
 type Action struct {
-	Kinds []string            // of targets that it applies to
 	Needs []rbacv1.PolicyRule // the rights to change things; `make generate` renders these into the chart
 
 	// Node says that it takes a node out of service, which is done one by one.
@@ -62,43 +63,51 @@ type Sights struct {
 
 // Default is every action there is.
 var Default = map[Key]Action{
-	{heal.PodFailure, heal.Restart}:           restartPod,
-	{heal.PodFailure, heal.Recreate}:          recreatePod,
-	{heal.PodFailure, heal.ScaleAndReplace}:   scaleAndReplacePod,
-	{heal.NodeFailure, heal.DrainAndReplace}:  drainAndReplaceNode,
-	{heal.NodeFailure, heal.EmergencyReplace}: emergencyReplaceNode,
-	{heal.DeploymentFailure, heal.Restart}:    restartDeployment,
-	{heal.DeploymentFailure, heal.Rollback}:   rollbackDeployment,
+	{heal.PodFailure, heal.Restart, "Pod"}:                 restartPod,
+	{heal.PodFailure, heal.Recreate, "Pod"}:                recreatePod,
+	{heal.PodFailure, heal.ScaleAndReplace, "Pod"}:         scaleAndReplacePod,
+	{heal.NodeFailure, heal.DrainAndReplace, "Node"}:       drainAndReplaceNode,
+	{heal.NodeFailure, heal.EmergencyReplace, "Node"}:      emergencyReplaceNode,
+	{heal.DeploymentFailure, heal.Restart, "Deployment"}:   restartDeployment,
+	{heal.DeploymentFailure, heal.Rollback, "Deployment"}:  rollbackDeployment,
+	{heal.DeploymentFailure, heal.Restart, "StatefulSet"}:  restartStatefulSet,
+	{heal.DeploymentFailure, heal.Rollback, "StatefulSet"}: rollbackStatefulSet,
+	{heal.DeploymentFailure, heal.Restart, "DaemonSet"}:    restartDaemonSet,
+	{heal.DeploymentFailure, heal.Rollback, "DaemonSet"}:   rollbackDaemonSet,
 }
 
 // Find returns the action that d asks for, or why there is none.
 func Find(actions map[Key]Action, d heal.Decision) (Action, *guard.Refusal) {
-	a, ok := actions[Key{d.Type, d.Strategy}]
-	if !ok {
-		var known []string
-		for k := range actions {
-			known = append(known, string(k.Type)+"/"+string(k.Strategy))
+	if a, ok := actions[Key{d.Type, d.Strategy, d.Target.Kind}]; ok {
+		return a, nil
+	}
+	var known, kinds []string
+	for k := range actions {
+		known = append(known, string(k.Type)+"/"+string(k.Strategy))
+		if k.Type == d.Type && k.Strategy == d.Strategy {
+			kinds = append(kinds, k.Kind)
 		}
-		slices.Sort(known)
-		return Action{}, guard.Refuse("supported", guard.Veto("Unsupported",
-			"%s/%s cannot be carried out; known are %s", d.Type, d.Strategy, strings.Join(known, ", ")))
 	}
-	if !slices.Contains(a.Kinds, d.Target.Kind) {
+	if len(kinds) > 0 {
+		slices.Sort(kinds)
 		return Action{}, guard.Refuse("supported", guard.Veto("Unsupported",
-			"%s/%s does not apply to a %s, only to %s", d.Type, d.Strategy, d.Target.Kind, strings.Join(a.Kinds, ", ")))
+			"%s/%s does not apply to a %s, only to %s", d.Type, d.Strategy, d.Target.Kind, strings.Join(kinds, ", ")))
 	}
-	return a, nil
+	slices.Sort(known)
+	return Action{}, guard.Refuse("supported", guard.Veto("Unsupported",
+		"%s/%s cannot be carried out; known are %s", d.Type, d.Strategy, strings.Join(slices.Compact(known), ", ")))
 }
 
 // A Job is a decision under way, as an action sees it.
 type Job struct {
-	Decision heal.Decision
-	Facts    guard.Facts // as they were last gathered; judged, unless it was acted on already
-	Kube     kubernetes.Interface
-	Reader   live.Reader
-	Desk     Desk
-	Cordons  Cordons
-	DryRun   bool
+	Decision  heal.Decision
+	Facts     guard.Facts // as they were last gathered; judged, unless it was acted on already
+	Kube      kubernetes.Interface
+	Reader    live.Reader
+	Desk      Desk
+	Cordons   Cordons
+	Cooldowns *Cooldowns
+	DryRun    bool
 }
 
 // A Desk makes the requests of a job and keeps its papers.

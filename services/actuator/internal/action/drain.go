@@ -26,7 +26,7 @@ type drained struct {
 const NoRoom = "NoRoom"
 
 const (
-	recheckEvery = 5 * time.Second // how old the verdict on the node may be while its pods are evicted
+	recheckEvery = time.Second     // how old the verdict on the node may be while its pods are evicted
 	drainRest    = 2 * time.Second // before pods that may not go are asked for again
 )
 
@@ -52,6 +52,10 @@ func drain(ctx context.Context, j *Job) error {
 	}
 	for {
 		over, err := d.round(ctx)
+		var refusal *guard.Refusal
+		if errors.As(err, &refusal) {
+			j.Desk.Note(heal.Step{Name: "drain", Status: heal.StepFailed, Detail: fmt.Sprintf("%d pods evicted, then stopped: %s", d.evicted, refusal.Reason)})
+		}
 		if err != nil {
 			return err
 		}
@@ -162,7 +166,7 @@ func (d *drainer) drain(ctx context.Context, target heal.Target) error {
 			key = target.Namespace
 		}
 		d.held[key] = time.Now().Add(wait.For)
-	case errors.As(err, &refusal):
+	case errors.As(err, &refusal) && refusal.Guard != guard.Brake:
 		d.file(target, refusal)
 	default:
 		return err

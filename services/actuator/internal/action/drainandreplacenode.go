@@ -14,7 +14,6 @@ import (
 // never deletes a node: that would force-delete its pods while the machine may
 // still run them.
 var drainAndReplaceNode = Action{
-	Kinds:  []string{"Node"},
 	Needs:  slices.Concat(mayCordon, mayEvict),
 	Node:   true,
 	Do:     drainAndReplace,

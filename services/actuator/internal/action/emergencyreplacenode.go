@@ -10,7 +10,6 @@ import (
 // provider could give. Without one it does what is safe on a machine that may
 // still live.
 var emergencyReplaceNode = Action{
-	Kinds: drainAndReplaceNode.Kinds,
 	Needs: drainAndReplaceNode.Needs,
 	Node:  true,
 	Do: func(ctx context.Context, j *Job) error {

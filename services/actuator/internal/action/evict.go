@@ -43,6 +43,9 @@ func remember(ctx context.Context, j *Job) error {
 
 // evict asks for the pod to go, honouring disruption budgets.
 func evict(ctx context.Context, j *Job, pod *corev1.Pod, target heal.Target) error {
+	if err := j.Cooldowns.check(ctx, j.Reader, pod, target); err != nil {
+		return err
+	}
 	return j.Desk.Do(ctx, Request{
 		Step: "evict", Target: target, Pod: true,
 		Send: func(ctx context.Context, dryRun []string) error {
@@ -54,6 +57,9 @@ func evict(ctx context.Context, j *Job, pod *corev1.Pod, target heal.Target) err
 					Preconditions: &metav1.Preconditions{UID: &uid},
 				},
 			})
+			if len(dryRun) == 0 && (apierrors.IsConflict(err) || isBlocked(err)) {
+				j.Cooldowns.start(ctx, j.Reader, pod)
+			}
 			return evictionAnswer(ctx, err, j.Reader, pod, target)
 		},
 		Seen: podGoes(j, target),
@@ -82,7 +88,7 @@ func evictionAnswer(ctx context.Context, err error, r live.Reader, pod *corev1.P
 		return guard.Refuse("eviction", guard.Moot("TargetGone", "%s is gone", target))
 	case apierrors.IsConflict(err):
 		return guard.Refuse("eviction", guard.Moot("TargetReplaced", "%s is another object by now", target))
-	case apierrors.IsTooManyRequests(err) && apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause):
+	case isBlocked(err):
 		return blocked(ctx, r, pod, target)
 	case apierrors.IsInternalError(err) && pod != nil:
 		budgets, readErr := r.Budgets(ctx, pod)
@@ -92,6 +98,11 @@ func evictionAnswer(ctx context.Context, err error, r live.Reader, pod *corev1.P
 		return misconfigured(budgets, target)
 	}
 	return answer(err, target)
+}
+
+// isBlocked reports whether it is a disruption budget that refuses.
+func isBlocked(err error) bool {
+	return apierrors.IsTooManyRequests(err) && apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause)
 }
 
 // blocked says which budget refuses the eviction, and why. That of a Ready pod

@@ -10,13 +10,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 )
 
 // recreatePod deletes a pod that is not Ready, which no disruption budget can
 // hold back, and evicts one that is.
 var recreatePod = Action{
-	Kinds: []string{"Pod"},
 	Needs: slices.Concat(mayEvict, []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"delete"}},
 	}),
@@ -47,24 +47,7 @@ func deletePod(ctx context.Context, j *Job) error {
 		if j.Facts.Pod != nil {
 			version = j.Facts.Pod.ResourceVersion
 		}
-		err := j.Desk.Do(ctx, Request{
-			Step: "delete", Target: target, Pod: true,
-			Send: func(ctx context.Context, dryRun []string) error {
-				uid := types.UID(target.UID)
-				err := j.Kube.CoreV1().Pods(target.Namespace).Delete(ctx, target.Name, metav1.DeleteOptions{
-					DryRun:        dryRun,
-					Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
-				})
-				switch {
-				case apierrors.IsNotFound(err):
-					return guard.Refuse("delete", guard.Moot("TargetGone", "%s is gone", target))
-				case apierrors.IsConflict(err):
-					return ErrMoved
-				}
-				return answer(err, target)
-			},
-			Seen: podGoes(j, target),
-		})
+		err := deleteAt(ctx, j, target, version)
 		if !errors.Is(err, ErrMoved) {
 			return err
 		}
@@ -76,4 +59,26 @@ func deletePod(ctx context.Context, j *Job) error {
 		}
 	}
 	return ErrMoved
+}
+
+// deleteAt deletes the pod if it has that version, or returns ErrMoved.
+func deleteAt(ctx context.Context, j *Job, target heal.Target, version string) error {
+	return j.Desk.Do(ctx, Request{
+		Step: "delete", Target: target, Pod: true,
+		Send: func(ctx context.Context, dryRun []string) error {
+			uid := types.UID(target.UID)
+			err := j.Kube.CoreV1().Pods(target.Namespace).Delete(ctx, target.Name, metav1.DeleteOptions{
+				DryRun:        dryRun,
+				Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
+			})
+			switch {
+			case apierrors.IsNotFound(err):
+				return guard.Refuse("delete", guard.Moot("TargetGone", "%s is gone", target))
+			case apierrors.IsConflict(err):
+				return ErrMoved
+			}
+			return answer(err, target)
+		},
+		Seen: podGoes(j, target),
+	})
 }

@@ -20,11 +20,10 @@ const annotationRestartedBy = heal.Domain + "/restarted-by"
 // restartDeployment replaces all pods of a Deployment, in the way that its own
 // strategy says.
 var restartDeployment = Action{
-	Kinds: []string{"Deployment"},
 	Needs: mayChangeTemplate,
 	Do: func(ctx context.Context, j *Job) error {
 		return changeTemplate(ctx, j,
-			func(d *appsv1.Deployment) (templateChange, error) { return planRestart(ctx, j, d) },
+			func() (templateChange, error) { return planRestart(ctx, j, j.Facts.Deployment) },
 			func(c templateChange) Request { return restartRequest(j, c) })
 	},
 	Sights: func(j *Job) Sights {
@@ -93,6 +92,7 @@ func judgeFloor(target heal.Target, d *appsv1.Deployment) guard.Verdict {
 	return guard.Allow("%d of %d wanted pods are available, and its strategy keeps %d", available, wanted, keeps)
 }
 
+// restartRequest restarts a workload of any kind.
 func restartRequest(j *Job, c templateChange) Request {
 	target := j.Decision.Target
 	return Request{
@@ -101,18 +101,16 @@ func restartRequest(j *Job, c templateChange) Request {
 			if c.Made {
 				return nil
 			}
-			d := j.Facts.Deployment
-			if d == nil || d.ResourceVersion != c.Version {
+			w, there := j.Facts.Templated()
+			if !there || w.ResourceVersion != c.Version {
 				return ErrMoved
 			}
 			p := patchOf(target, c.Version)
-			if d.Spec.Template.Annotations == nil {
+			if w.Template.Annotations == nil {
 				p.add("/spec/template/metadata", "annotations", map[string]string{})
 			}
 			p.add("/spec/template/metadata/annotations", annotationRestartedBy, j.Decision.ID)
-			const annotations = "/metadata/annotations" // the controller has put its own there
-			p.add(annotations, heal.AnnotationOwnedBy, heal.FieldManager)
-			p.add(annotations, heal.AnnotationDecisionID, j.Decision.ID)
+			p.mark(w, j.Decision.ID)
 			return sendPatch(ctx, j, c, p, dryRun)
 		},
 		Seen: marked(j),

@@ -1,6 +1,7 @@
 package action
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -23,15 +24,18 @@ const annotationRolledBack = heal.Domain + "/rolled-back"
 // revisionAnnotation is set by the Deployment controller on its ReplicaSets.
 const revisionAnnotation = "deployment.kubernetes.io/revision"
 
-// A revision is one of the templates of a Deployment.
+// A revision is one of the templates of a workload.
 type revision struct {
 	Number int64  `json:"number"`
 	Hash   string `json:"hash"`
-	Set    string `json:"set"` // name of its ReplicaSet
+	Set    string `json:"set"` // name of what keeps it
 	UID    string `json:"uid"`
+	Kind   string `json:"kind,omitempty"` // of what keeps it; default ReplicaSet
 }
 
-func (r revision) String() string { return fmt.Sprintf("revision %d (ReplicaSet %s)", r.Number, r.Set) }
+func (r revision) String() string {
+	return fmt.Sprintf("revision %d (%s %s)", r.Number, cmp.Or(r.Kind, "ReplicaSet"), r.Set)
+}
 
 // A templateChange is what an action on a Deployment must remember.
 type templateChange struct {
@@ -117,7 +121,11 @@ func judgeRollback(now time.Time, decision heal.Decision, d *appsv1.Deployment, 
 	if from != nil {
 		to, why = lastHealthy(from, sets)
 	}
-	if v := judgeManaged(target, d, to); !v.Allowed() {
+	number := int64(0)
+	if to != nil {
+		number = revisionOf(to).Number
+	}
+	if v := judgeManaged(target, d.ObjectMeta, number); !v.Allowed() {
 		return templateChange{}, v
 	}
 	switch {
@@ -131,7 +139,7 @@ func judgeRollback(now time.Time, decision heal.Decision, d *appsv1.Deployment, 
 		v.Again = 10 * time.Second
 		return templateChange{}, v
 	}
-	if v := judgeSince(decision, d, from); !v.Allowed() {
+	if v := judgeSince(decision, d.ObjectMeta, from.CreationTimestamp.Time); !v.Allowed() {
 		return templateChange{}, v
 	}
 	if to == nil {
@@ -141,24 +149,21 @@ func judgeRollback(now time.Time, decision heal.Decision, d *appsv1.Deployment, 
 		return templateChange{}, v
 	}
 	change := templateChange{Version: d.ResourceVersion, From: revisionOf(from), To: revisionOf(to), Digest: digest(to.Spec.Template)}
-	if v := judgeRest(now, target, d, change.From); !v.Allowed() {
+	if v := judgeRest(now, target, d.ObjectMeta, change.From); !v.Allowed() {
 		return templateChange{}, v
 	}
 	return change, guard.Allow("%s has %d available pods, %s has %d", change.To, to.Status.AvailableReplicas, change.From, from.Status.AvailableReplicas)
 }
 
-// judgeManaged refuses a Deployment whose template somebody else declares, and
-// would put back.
-func judgeManaged(target heal.Target, d *appsv1.Deployment, to *appsv1.ReplicaSet) guard.Verdict {
-	command := undoCommand(target, 0)
-	if to != nil {
-		command = undoCommand(target, revisionOf(to).Number)
-	}
-	if who, seen := guard.ManagedBy(d.ObjectMeta); who != "" {
+// judgeManaged refuses a workload whose template somebody else declares, and
+// would put back. to is the revision to roll back to, 0 for none.
+func judgeManaged(target heal.Target, o metav1.ObjectMeta, to int64) guard.Verdict {
+	command := undoCommand(target, to)
+	if who, seen := guard.ManagedBy(o); who != "" {
 		return guard.Veto("ManagedByGitOps", "%s is managed by %s (%s), which would put its template back: revert it there; until it syncs, this helps: %s",
 			target, who, seen, command)
 	}
-	if owner := metav1.GetControllerOf(d); owner != nil {
+	if owner := metav1.GetControllerOf(&o); owner != nil {
 		return guard.Veto("ManagedByController", "%s is controlled by %s %s (%s), which would put its template back: revert it there; until then, this helps: %s",
 			target, owner.Kind, owner.Name, owner.APIVersion, command)
 	}
@@ -166,9 +171,9 @@ func judgeManaged(target heal.Target, d *appsv1.Deployment, to *appsv1.ReplicaSe
 }
 
 // judgeSince refuses when the template is not the one that was seen to fail.
-func judgeSince(decision heal.Decision, d *appsv1.Deployment, from *appsv1.ReplicaSet) guard.Verdict {
-	changed, who := from.CreationTimestamp.Time, ""
-	if writers := guard.TemplateWriters(d); len(writers) > 0 && writers[0].At.After(changed) {
+func judgeSince(decision heal.Decision, o metav1.ObjectMeta, made time.Time) guard.Verdict {
+	changed, who := made, ""
+	if writers := guard.TemplateWriters(o); len(writers) > 0 && writers[0].At.After(changed) {
 		changed, who = writers[0].At, " by "+writers[0].Name
 	}
 	if seen := decision.Failure.Timestamp.Time; changed.After(seen) {
@@ -194,10 +199,10 @@ func judgePower(target heal.Target, from, to corev1.PodSpec) guard.Verdict {
 	return guard.Allow("it runs as the same service account")
 }
 
-// judgeRest refuses what the Deployment itself says was done not long ago. The
+// judgeRest refuses what the workload itself says was done not long ago. The
 // ledger is asked later; this is for when it was lost.
-func judgeRest(now time.Time, target heal.Target, d *appsv1.Deployment, from revision) guard.Verdict {
-	text, ok := d.Annotations[annotationRolledBack]
+func judgeRest(now time.Time, target heal.Target, o metav1.ObjectMeta, from revision) guard.Verdict {
+	text, ok := o.Annotations[annotationRolledBack]
 	if !ok {
 		return guard.Allow("it was not rolled back yet")
 	}
@@ -212,7 +217,7 @@ func judgeRest(now time.Time, target heal.Target, d *appsv1.Deployment, from rev
 
 // undoCommand is how a person rolls back; to the revision before if n is 0.
 func undoCommand(t heal.Target, n int64) string {
-	command := fmt.Sprintf("kubectl rollout undo deployment/%s -n %s", t.Name, t.Namespace)
+	command := fmt.Sprintf("kubectl rollout undo %s/%s -n %s", strings.ToLower(t.Kind), t.Name, t.Namespace)
 	if n > 0 {
 		command += fmt.Sprintf(" --to-revision=%d", n)
 	}

@@ -124,7 +124,7 @@ func TestARollbackGoesToTheNewestRevisionThatWorksOrNowhere(t *testing.T) {
 	}
 	s := stalled()
 	got, _ := judgeRollback(noon, s.decision, s.deployment, s.sets)
-	want := templateChange{Version: "77", From: revision{4, "hash4", "web-4", "u4"}, To: revision{2, "hash2", "web-2", "u2"}, Digest: digest(template("v2"))}
+	want := templateChange{Version: "77", From: revision{Number: 4, Hash: "hash4", Set: "web-4", UID: "u4"}, To: revision{Number: 2, Hash: "hash2", Set: "web-2", UID: "u2"}, Digest: digest(template("v2"))}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -22,14 +23,21 @@ import (
 // its own that works. It is the template of a ReplicaSet as it is there, never
 // one of a message: or whoever may send one could run anything.
 var rollbackDeployment = Action{
-	Kinds: []string{"Deployment"},
 	Needs: slices.Concat(mayChangeTemplate, []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get"}},
 	}),
 	Do: func(ctx context.Context, j *Job) error {
 		return changeTemplate(ctx, j,
-			func(d *appsv1.Deployment) (templateChange, error) { return planRollback(ctx, j, d) },
-			func(c templateChange) Request { return rollbackRequest(j, c) })
+			func() (templateChange, error) { return planRollback(ctx, j, j.Facts.Deployment) },
+			func(c templateChange) Request {
+				return rollbackRequest(j, c, func(ctx context.Context) (live.Template, bool, error) {
+					t, found, err := j.Reader.TemplateOf(ctx, j.Decision.Target.Namespace, c.To.Set, c.To.UID)
+					if err == nil && found {
+						err = dropHash(&t)
+					}
+					return t, found, err
+				})
+			})
 	},
 	Sights: func(j *Job) Sights {
 		return rolledOut(j, func(c templateChange) string { return "it has the template of " + c.To.String() + " again" })
@@ -39,7 +47,7 @@ var rollbackDeployment = Action{
 
 // planRollback finds out what to roll back to.
 func planRollback(ctx context.Context, j *Job, d *appsv1.Deployment) (templateChange, error) {
-	if isMarked(d, j.Decision.ID) {
+	if isMarked(d.ObjectMeta, j.Decision.ID) {
 		return foundRollback(ctx, j, d)
 	}
 	sets, err := j.Reader.ReplicaSetsOf(ctx, d)
@@ -51,7 +59,7 @@ func planRollback(ctx context.Context, j *Job, d *appsv1.Deployment) (templateCh
 		return templateChange{}, Refused(guard.Refuse("rollback", v))
 	}
 	i := slices.IndexFunc(sets, func(rs appsv1.ReplicaSet) bool { return string(rs.UID) == change.To.UID })
-	there, err := haveReferences(ctx, j, change.To, &sets[i])
+	there, err := haveReferences(ctx, j, change.To, sets[i].Spec.Template.Spec)
 	if err != nil {
 		return templateChange{}, err
 	}
@@ -75,11 +83,11 @@ func foundRollback(ctx context.Context, j *Job, d *appsv1.Deployment) (templateC
 
 // haveReferences refuses a template whose ConfigMaps are gone: it would fail
 // in another way. Secrets are not looked for, as there is no right to read any.
-func haveReferences(ctx context.Context, j *Job, to revision, rs *appsv1.ReplicaSet) (string, error) {
-	configMaps, secrets := references(rs.Spec.Template.Spec)
+func haveReferences(ctx context.Context, j *Job, to revision, spec corev1.PodSpec) (string, error) {
+	configMaps, secrets := references(spec)
 	var gone []string
 	for _, name := range configMaps {
-		there, err := j.Reader.HasConfigMap(ctx, rs.Namespace, name)
+		there, err := j.Reader.HasConfigMap(ctx, j.Decision.Target.Namespace, name)
 		if err != nil {
 			return "", answer(err, j.Decision.Target)
 		}
@@ -98,7 +106,8 @@ func haveReferences(ctx context.Context, j *Job, to revision, rs *appsv1.Replica
 	return there, nil
 }
 
-func rollbackRequest(j *Job, c templateChange) Request {
+// rollbackRequest gives a workload of any kind the template that read reads.
+func rollbackRequest(j *Job, c templateChange, read func(context.Context) (live.Template, bool, error)) Request {
 	target := j.Decision.Target
 	return Request{
 		Step: "roll_back", Target: target, Rollback: c.From.Hash,
@@ -106,22 +115,18 @@ func rollbackRequest(j *Job, c templateChange) Request {
 			if c.Made {
 				return nil
 			}
-			t, found, err := j.Reader.TemplateOf(ctx, target.Namespace, c.To.Set, c.To.UID)
+			t, found, err := read(ctx)
 			if err != nil {
 				return err
 			}
-			if !found || digest(t.Typed) != c.Digest {
+			w, there := j.Facts.Templated()
+			if !found || !there || digest(t.Typed) != c.Digest {
 				return ErrMoved
 			}
-			template, err := withoutHash(t)
-			if err != nil {
-				return fmt.Errorf("template of %s: %w", c.To, err)
-			}
 			p := patchOf(target, c.Version)
-			p.replace("/spec/template", template)
-			const annotations = "/metadata/annotations" // the controller has put its own there
-			p.add(annotations, heal.AnnotationOwnedBy, heal.FieldManager)
-			p.add(annotations, heal.AnnotationDecisionID, j.Decision.ID)
+			p.replace("/spec/template", t.JSON)
+			p.mark(w, j.Decision.ID)
+			const annotations = "/metadata/annotations"
 			p.add(annotations, heal.AnnotationPrevious, strconv.FormatInt(c.From.Number, 10))
 			p.add(annotations, annotationRolledBack, time.Now().UTC().Format(time.RFC3339)+" "+c.From.Hash)
 			return sendPatch(ctx, j, c, p, dryRun)
@@ -130,25 +135,23 @@ func rollbackRequest(j *Job, c templateChange) Request {
 	}
 }
 
-// withoutHash is the template as JSON, without the label that only those of
-// ReplicaSets have.
-func withoutHash(t live.Template) (map[string]json.RawMessage, error) {
+// dropHash takes the label from the template that only those of ReplicaSets
+// have.
+func dropHash(t *live.Template) error {
 	var metadata, labels map[string]json.RawMessage
 	if err := json.Unmarshal(t.JSON["metadata"], &metadata); err != nil {
-		return nil, fmt.Errorf("metadata: %w", err)
+		return fmt.Errorf("template: metadata: %w", err)
 	}
 	if err := json.Unmarshal(metadata["labels"], &labels); err != nil {
-		return nil, fmt.Errorf("labels: %w", err)
+		return fmt.Errorf("template: labels: %w", err)
 	}
 	delete(labels, appsv1.DefaultDeploymentUniqueLabelKey)
 	var err error
 	if metadata["labels"], err = json.Marshal(labels); err != nil {
-		return nil, err
+		return err
 	}
-	if t.JSON["metadata"], err = json.Marshal(metadata); err != nil {
-		return nil, err
-	}
-	return t.JSON, nil
+	t.JSON["metadata"], err = json.Marshal(metadata)
+	return err
 }
 
 // settleRollback tells how to take the roll-back back, if it stands.
@@ -156,8 +159,8 @@ func settleRollback(ctx context.Context, j *Job, _ verify.Conclusion) (*heal.Und
 	target := j.Decision.Target
 	var c templateChange
 	j.Desk.Recall(&c)
-	d, err := j.Reader.Deployment(ctx, target.Namespace, target.Name)
-	if err != nil || d == nil || string(d.UID) != target.UID || !isMarked(d, j.Decision.ID) || digest(d.Spec.Template) != c.Digest {
+	w, err := j.Reader.Templated(ctx, target)
+	if err != nil || w == nil || string(w.UID) != target.UID || !isMarked(w.ObjectMeta, j.Decision.ID) || digest(w.Template) != c.Digest {
 		return nil, err
 	}
 	return &heal.Undo{

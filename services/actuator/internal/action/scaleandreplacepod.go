@@ -12,7 +12,6 @@ const annotationMaxReplicas = heal.Domain + "/max-replicas"
 // scaleAndReplacePod replaces the pod without running one more in between: it
 // says why, and recreates.
 var scaleAndReplacePod = Action{
-	Kinds: recreatePod.Kinds,
 	Needs: recreatePod.Needs,
 	Do: func(ctx context.Context, j *Job) error {
 		detail := "not permitted (no " + annotationMaxReplicas + " on the owner): recreated instead"

@@ -45,20 +45,29 @@ func (p *patch) add(path, key string, value any) {
 	*p = append(*p, operation{"add", path + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key), value})
 }
 
-// changeTemplate makes a change of the Deployment's template that plan has
-// found out from the job's facts. When the Deployment has moved meanwhile, it
-// is planned anew.
-func changeTemplate(ctx context.Context, j *Job, plan func(*appsv1.Deployment) (templateChange, error), request func(templateChange) Request) error {
+// mark says on the workload that it was us, and which decision it was for.
+func (p *patch) mark(w guard.Templated, decision string) {
+	const annotations = "/metadata/annotations"
+	if w.Annotations == nil {
+		p.add("/metadata", "annotations", map[string]string{})
+	}
+	p.add(annotations, heal.AnnotationOwnedBy, heal.FieldManager)
+	p.add(annotations, heal.AnnotationDecisionID, decision)
+}
+
+// changeTemplate makes a change of the workload's template that plan has found
+// out from the job's facts. When the workload has moved meanwhile, it is
+// planned anew.
+func changeTemplate(ctx context.Context, j *Job, plan func() (templateChange, error), request func(templateChange) Request) error {
 	var change templateChange
 	planned := j.Desk.Recall(&change)
 	for range 5 {
 		if !planned {
-			d := j.Facts.Deployment
-			if d == nil {
+			if _, there := j.Facts.Templated(); !there {
 				return guard.Refuse("identity", guard.Moot("TargetGone", "%s is gone", j.Decision.Target))
 			}
 			var err error
-			if change, err = plan(d); err != nil {
+			if change, err = plan(); err != nil {
 				return err
 			}
 			j.Desk.Remember(change)
@@ -75,7 +84,7 @@ func changeTemplate(ctx context.Context, j *Job, plan func(*appsv1.Deployment) (
 	return ErrMoved
 }
 
-// sendPatch sends the patch of the Deployment. In a dry run it refuses a
+// sendPatch sends the patch of the workload. In a dry run it refuses a
 // template that somebody on the way, such as an admission webhook, has altered.
 func sendPatch(ctx context.Context, j *Job, change templateChange, p patch, dryRun []string) error {
 	target := j.Decision.Target
@@ -83,18 +92,36 @@ func sendPatch(ctx context.Context, j *Job, change templateChange, p patch, dryR
 	if err != nil {
 		return fmt.Errorf("encode the patch of %s: %w", target, err)
 	}
-	d, err := j.Kube.AppsV1().Deployments(target.Namespace).Patch(ctx, target.Name, types.JSONPatchType, body,
-		metav1.PatchOptions{FieldManager: heal.FieldManager, DryRun: dryRun})
+	w, err := patchWorkload(ctx, j, target, body, metav1.PatchOptions{FieldManager: heal.FieldManager, DryRun: dryRun})
 	if err != nil {
 		return patchAnswer(ctx, err, j, change.Version)
 	}
-	if len(dryRun) > 0 && digest(d.Spec.Template) != change.Digest {
+	if len(dryRun) > 0 && digest(w.Template) != change.Digest {
 		return guard.Refuse("api_server", guard.Veto("AlteredByAdmission", "the API server, or an admission webhook, would make another template of the one meant for %s", target))
 	}
 	return nil
 }
 
-// patchAnswer tells a Deployment that is not as it was judged from a change
+// patchWorkload returns the workload as the API server then has it.
+func patchWorkload(ctx context.Context, j *Job, target heal.Target, body []byte, opts metav1.PatchOptions) (guard.Templated, error) {
+	apps := j.Kube.AppsV1()
+	switch target.Kind {
+	case "StatefulSet":
+		return templated(apps.StatefulSets(target.Namespace).Patch(ctx, target.Name, types.JSONPatchType, body, opts))
+	case "DaemonSet":
+		return templated(apps.DaemonSets(target.Namespace).Patch(ctx, target.Name, types.JSONPatchType, body, opts))
+	}
+	return templated(apps.Deployments(target.Namespace).Patch(ctx, target.Name, types.JSONPatchType, body, opts))
+}
+
+func templated[W *appsv1.Deployment | *appsv1.StatefulSet | *appsv1.DaemonSet](w W, err error) (guard.Templated, error) {
+	if err != nil {
+		return guard.Templated{}, err
+	}
+	return guard.TemplatedOf(w), nil
+}
+
+// patchAnswer tells a workload that is not as it was judged from a change
 // that the API server does not take: of a failed test it says what it says of
 // an invalid object.
 func patchAnswer(ctx context.Context, err error, j *Job, version string) error {
@@ -102,7 +129,7 @@ func patchAnswer(ctx context.Context, err error, j *Job, version string) error {
 	if !apierrors.IsInvalid(err) && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 		return answer(err, target)
 	}
-	d, readErr := j.Reader.Deployment(ctx, target.Namespace, target.Name)
+	d, readErr := j.Reader.Templated(ctx, target)
 	switch {
 	case readErr != nil:
 		return readErr
@@ -116,19 +143,19 @@ func patchAnswer(ctx context.Context, err error, j *Job, version string) error {
 	return answer(err, target)
 }
 
-// marked reports whether the Deployment is the target and carries our mark for
+// marked reports whether the workload is the target and carries our mark for
 // the decision. The mark is set by the request that changes the template, so
 // it tells that the change was made, also when somebody undid it since.
 func marked(j *Job) func(context.Context) (bool, error) {
 	target := j.Decision.Target
 	return func(ctx context.Context) (bool, error) {
-		d, err := j.Reader.Deployment(ctx, target.Namespace, target.Name)
-		return err == nil && d != nil && string(d.UID) == target.UID && isMarked(d, j.Decision.ID), err
+		w, err := j.Reader.Templated(ctx, target)
+		return err == nil && w != nil && string(w.UID) == target.UID && isMarked(w.ObjectMeta, j.Decision.ID), err
 	}
 }
 
-func isMarked(d *appsv1.Deployment, decision string) bool {
-	return d.Annotations[heal.AnnotationDecisionID] == decision && d.Annotations[heal.AnnotationOwnedBy] == heal.FieldManager
+func isMarked(o metav1.ObjectMeta, decision string) bool {
+	return o.Annotations[heal.AnnotationDecisionID] == decision && o.Annotations[heal.AnnotationOwnedBy] == heal.FieldManager
 }
 
 // rolledOut looks whether the Deployment is whole with the template that we

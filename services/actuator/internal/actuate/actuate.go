@@ -23,6 +23,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/sight"
 	"github.com/selfheal/selfheal/services/actuator/internal/action"
 	"github.com/selfheal/selfheal/services/actuator/internal/crash"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
@@ -30,8 +31,8 @@ import (
 	"github.com/selfheal/selfheal/services/actuator/internal/verify"
 )
 
-// Config is how the actuator works. All fields are required but DryRun and
-// Reserved.
+// Config is how the actuator works. All fields are required but DryRun,
+// Reserved, Home and Node.
 type Config struct {
 	Instance        string    // tells this process from other replicas
 	Mode            heal.Mode // however loose a decision's is, never looser than this
@@ -41,33 +42,43 @@ type Config struct {
 	Lease           time.Duration // after which a silent worker's decision is taken over
 	MaxAge          time.Duration // after which no decision is carried out, whatever it says itself
 	CordonInterval  time.Duration // between looks at nodes that stayed cordoned
+	ApprovalTime    time.Duration // how long a person has to agree to a decision, counted from when it was made
+	ApprovalLook    time.Duration // between looks whether what a person is asked for is still needed
 	Limits          guard.Limits
 	Reserved        []string // namespaces that are never touched, beside Kubernetes' own
+	Home            []string // namespaces whose marks count for all of the cluster
+	Node            string   // on which this process runs; empty if that is not known
 }
 
-// Deps are what the actuator works with. All are required but Watch and Metrics.
+// Deps are what the actuator works with. All are required but Watch, Metrics
+// and Paused.
 type Deps struct {
 	Bus     *bus.Bus
 	Kube    kubernetes.Interface
 	Watch   kubernetes.Interface
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	Paused  func(bool) // told whether anything may be changed, whenever that changes
 }
 
 // An Actuator turns every decision into one result. It is safe for concurrent use.
 type Actuator struct {
 	Config
 	Cordons *Cordons
+	Brake   *Brake
+	Events  *Events
+	Sight   *sight.View // to be run beside
 
-	kube     kubernetes.Interface
-	reader   live.Reader
-	ledger   ledger
-	spending *spending
-	publish  func(context.Context, heal.Result) error
-	log      *slog.Logger
-	metrics  *metrics
-	stopping context.Context // done when nothing new may begin, and waits end
-	attempts atomic.Uint64   // tells the attempts of this process apart
+	kube      kubernetes.Interface
+	reader    live.Reader
+	ledger    ledger
+	spending  *spending
+	cooldowns *action.Cooldowns
+	publish   func(context.Context, heal.Result) error
+	log       *slog.Logger
+	metrics   *metrics
+	stopping  context.Context // done when nothing new may begin, and waits end
+	attempts  atomic.Uint64   // tells the attempts of this process apart
 }
 
 // New returns an actuator that stops waiting for anything when stopping is done.
@@ -76,15 +87,18 @@ func New(stopping context.Context, cfg Config, deps Deps) (*Actuator, error) {
 	if err != nil {
 		return nil, err
 	}
+	eyes := sight.New(deps.Bus, deps.Log)
 	a := &Actuator{
-		Config:   cfg,
-		kube:     deps.Kube,
-		reader:   live.Reader{Kube: deps.Kube, Watch: deps.Watch, Reserved: cfg.Reserved},
-		ledger:   ledger{store: bus.NewStore[Record](deps.Bus, bus.ActionsBucket), lease: cfg.Lease},
-		publish:  func(ctx context.Context, r heal.Result) error { return bus.Results.Publish(ctx, deps.Bus, r) },
-		log:      deps.Log,
-		metrics:  m,
-		stopping: stopping,
+		Config:    cfg,
+		Sight:     eyes,
+		kube:      deps.Kube,
+		reader:    live.Reader{Kube: deps.Kube, Watch: deps.Watch, Reserved: cfg.Reserved, Sight: eyes.Now, OwnNode: cfg.Node},
+		ledger:    ledger{store: bus.NewStore[Record](deps.Bus, bus.ActionsBucket), lease: cfg.Lease},
+		publish:   func(ctx context.Context, r heal.Result) error { return bus.Results.Publish(ctx, deps.Bus, r) },
+		log:       deps.Log,
+		metrics:   m,
+		stopping:  stopping,
+		cooldowns: action.NewCooldowns(),
 		spending: &spending{
 			windows: bus.NewStore[guard.Window](deps.Bus, bus.ActionsBucket),
 			slots:   bus.NewStore[slot](deps.Bus, bus.ActionsBucket),
@@ -93,9 +107,11 @@ func New(stopping context.Context, cfg Config, deps Deps) (*Actuator, error) {
 			turn:    make(chan struct{}, 1),
 		},
 	}
+	a.Brake = newBrake(deps.Bus, a.reader, cfg.Home, deps.Paused, deps.Log)
+	a.Events = newEvents(deps.Kube, a.Brake, cfg.Instance, deps.Log)
 	a.Cordons = &Cordons{
 		store:  bus.NewStore[cordonList](deps.Bus, bus.ActionsBucket),
-		ledger: a.ledger, kube: deps.Kube, reader: a.reader,
+		ledger: a.ledger, kube: deps.Kube, reader: a.reader, brake: a.Brake,
 		every: cfg.CordonInterval, window: cfg.VerifyWindow, log: deps.Log,
 	}
 	return a, nil
@@ -122,10 +138,11 @@ func (a *Actuator) Handle(ctx context.Context, m bus.Message[heal.Decision]) err
 	if a.stopping.Err() != nil {
 		return bus.Later(errStopping, time.Second)
 	}
-	owner := fmt.Sprintf("%s/%d", a.Instance, a.attempts.Add(1))
-	c, err := a.ledger.claim(ctx, d.ID, owner)
+	c, err := a.ledger.claim(ctx, d.ID, a.owner())
 	var busy errBusy
 	switch {
+	case errors.As(err, &busy) && busy.asked:
+		return bus.Later(err, a.ApprovalLook) // the answer carries it on
 	case errors.As(err, &busy):
 		return bus.Later(err, min(busy.free, 5*time.Second)+time.Second)
 	case err != nil:
@@ -137,6 +154,9 @@ func (a *Actuator) Handle(ctx context.Context, m bus.Message[heal.Decision]) err
 	crash.At(crash.AfterClaim)
 	return a.work(ctx, log, m, c)
 }
+
+// owner is a name for an attempt of its own.
+func (a *Actuator) owner() string { return fmt.Sprintf("%s/%d", a.Instance, a.attempts.Add(1)) }
 
 // passive is how a decision ends that does not ask for a change.
 func (a *Actuator) passive(d heal.Decision) (end Ending, veto string, passive bool) {
@@ -159,9 +179,6 @@ func (a *Actuator) passive(d heal.Decision) (end Ending, veto string, passive bo
 			reason = map[heal.Mode]string{heal.ModeOff: "ModeOff", heal.ModeObserve: "ModeObserve"}[mode]
 		}
 		return Ending{Outcome: heal.Skipped, Reason: reason, Message: sentence("%s of %s was only proposed: the mode is %s", d.Strategy, d.Target, mode)}, "", true
-	case mode == heal.ModeApprove:
-		return Ending{Outcome: heal.Rejected, Reason: "ApprovalNotGiven",
-			Message: sentence("%s of %s waits for nobody's approval, as none can be given yet: do it by hand, or set the mode to auto", d.Strategy, d.Target)}, "approval", true
 	}
 	return Ending{}, "", false
 }
@@ -175,17 +192,15 @@ func (a *Actuator) work(ctx context.Context, log *slog.Logger, m bus.Message[hea
 	end, veto, err := a.carryOut(doing, log, m, c)
 	stop(nil)
 	keeping.Wait()
-	if err == nil {
-		if d := m.Data; d.Target.Kind == "Node" {
-			if err := a.spending.freeNode(ctx, d.ID); err != nil {
-				log.Debug("the turn of the node runs out by itself", "err", err)
-			}
-		} else if d.Strategy == heal.Rollback && !c.record().acted() {
-			if err := a.spending.freeRollback(ctx, d.ID, d.Target); err != nil {
-				log.Debug("the roll-back counts although it was not made", "err", err)
-			}
-		}
+	needs := needsApproval(err)
+	if err == nil || needs != nil {
+		a.giveBack(ctx, log, m.Data, c)
+	}
+	switch {
+	case err == nil:
 		return a.finish(ctx, log, m.Data, c, end, veto)
+	case needs != nil:
+		return a.ask(ctx, log, m, c, needs)
 	}
 	if errors.Is(err, errLost) || errors.Is(context.Cause(doing), errLost) {
 		return bus.Later(errLost, a.Lease)
@@ -207,6 +222,19 @@ func (a *Actuator) work(ctx context.Context, log *slog.Logger, m bus.Message[hea
 	return bus.Later(err, wait)
 }
 
+// giveBack gives back what was taken from the budgets and is not needed.
+func (a *Actuator) giveBack(ctx context.Context, log *slog.Logger, d heal.Decision, c *claim) {
+	if d.Target.Kind == "Node" {
+		if err := a.spending.freeNode(ctx, d.ID); err != nil {
+			log.Debug("the turn of the node runs out by itself", "err", err)
+		}
+	} else if d.Strategy == heal.Rollback && !c.record().acted() {
+		if err := a.spending.freeRollback(ctx, d.ID, d.Target); err != nil {
+			log.Debug("the roll-back counts although it was not made", "err", err)
+		}
+	}
+}
+
 // again is how long to wait after an attempt that met an obstacle which may pass.
 func again(attempt uint64) time.Duration {
 	return min(time.Second<<min(attempt, 5), 20*time.Second)
@@ -217,14 +245,24 @@ func again(attempt uint64) time.Duration {
 func (a *Actuator) carryOut(ctx context.Context, log *slog.Logger, m bus.Message[heal.Decision], c *claim) (Ending, string, error) {
 	d := m.Data
 	rec := c.record()
-	expires := earlier(d.Expires, earlier(m.Time, m.Stored).Add(a.MaxAge)) // whatever the decision says itself
-	j := &judge{decision: d, made: m.Time, expires: expires, reader: a.reader, log: log}
-	job := &action.Job{Decision: d, Kube: a.kube, Reader: a.reader, Cordons: a.Cordons, DryRun: a.DryRun}
+	expires := a.expires(m, rec)
+	answer := rec.answer(m.Stored)
+	j := &judge{
+		decision: d, made: m.Time, expires: expires, reader: a.reader, brake: a.Brake, log: log,
+		mode: d.Mode.Tighter(a.Mode), approved: answer != nil && answer.Approved || a.DryRun,
+	}
+	job := &action.Job{Decision: d, Kube: a.kube, Reader: a.reader, Cordons: a.Cordons, Cooldowns: a.cooldowns, DryRun: a.DryRun}
 	j.job = job
 
 	act, refusal := action.Find(action.Default, d)
+	if refusal == nil && answer != nil {
+		refusal = answer.noted(c)
+	}
 	if refusal == nil && !rec.acted() {
 		refusal = timely(time.Now(), m.Time, expires, rec.Trouble)
+		if refusal != nil && rec.Asked != nil && answer == nil {
+			refusal = unanswered(ctx, j, refusal)
+		}
 	}
 	if refusal != nil {
 		return a.refused(m, c, refusal), refusal.Guard, nil
@@ -362,6 +400,8 @@ func (a *Actuator) conclude(err error, k *desk) (verify.Conclusion, string, bool
 		return verify.Conclusion{}, "", false
 	case errors.As(err, &wait) && now.Add(wait.For).Before(k.LastWrite()):
 		return verify.Conclusion{}, "", false
+	case needsApproval(err) != nil && !k.claim.record().acted():
+		return verify.Conclusion{}, "", false
 	case errors.As(err, &refusal):
 		return verify.Conclusion{Outcome: refusal.Outcome, Reason: refusal.Reason, Message: refusal.Detail}, refusal.Guard, true
 	}
@@ -475,6 +515,9 @@ func (a *Actuator) tell(ctx context.Context, log *slog.Logger, d heal.Decision, 
 		return bus.Later(err, time.Second)
 	}
 	a.metrics.result(r, veto, how == acting)
+	if how != passively && !r.DryRun {
+		a.Events.Result(r)
+	}
 	level := slog.LevelInfo
 	if how == passively {
 		level = slog.LevelDebug // the story is the analyzer's

@@ -34,6 +34,7 @@ type Cordons struct {
 	ledger ledger
 	kube   kubernetes.Interface
 	reader live.Reader
+	brake  *Brake
 	every  time.Duration
 	window time.Duration // how long a node must be Ready before it is uncordoned
 	log    *slog.Logger
@@ -78,7 +79,7 @@ func (c *Cordons) Keep(ctx context.Context) error {
 				c.log.Warn("cannot look for cordons of ours, trying again", "err", err)
 			}
 		}
-		if err := c.lookAfter(ctx, ready); err != nil && ctx.Err() == nil {
+		if err := c.lookAfter(ctx, ready); err != nil && ctx.Err() == nil && !isBraked(err) {
 			c.log.Warn("cannot look after our cordons, trying again", "err", err)
 		}
 		select {
@@ -156,6 +157,9 @@ func (c *Cordons) lookAt(ctx context.Context, name string, entry cordoned, ready
 	}
 	if !taken && time.Since(since) < c.window {
 		return nil
+	}
+	if _, err := c.brake.Check(ctx); err != nil {
+		return err
 	}
 	if err := action.Release(ctx, c.kube, node, entry.UID, nil); err != nil {
 		return err

@@ -16,8 +16,9 @@ import (
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 )
 
-// fresh is how old the guards' verdict may be when a request is made.
-const fresh = 5 * time.Second
+// fresh is how old the guards' verdict may be when a request is made: what a
+// person holds by a mark has to be left alone within 2 s.
+const fresh = time.Second
 
 // callTimeout is for one request, a little more than the client's own.
 const callTimeout = 15 * time.Second
@@ -121,11 +122,11 @@ func (d *desk) intend(ctx context.Context, r action.Request, key string) error {
 func (d *desk) send(ctx context.Context, r action.Request, key string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	err := d.stillOurs(r)
-	begin := time.Now()
-	if err == nil {
-		err = r.Send(ctx, nil)
+	if err := d.stillOurs(ctx, r); err != nil {
+		return d.notMade(ctx, key, err)
 	}
+	begin := time.Now()
+	err := r.Send(ctx, nil)
 	if unknown(err) {
 		if seen, seeErr := r.Seen(ctx); seeErr != nil || !seen {
 			return fmt.Errorf("%s %s: %w", r.Step, r.Target, err)
@@ -133,18 +134,26 @@ func (d *desk) send(ctx context.Context, r action.Request, key string) error {
 		err = nil
 	}
 	if err != nil {
-		if saveErr := d.claim.save(ctx, func(rec *Record) { rec.drop(key) }); saveErr != nil {
-			return errors.Join(err, saveErr)
-		}
-		return err
+		return d.notMade(ctx, key, err)
 	}
 	crash.At(crash.AfterAPIBeforeRecord)
 	return d.done(ctx, r, key, time.Since(begin), r.Target.String())
 }
 
-// stillOurs looks once more at the clock, for a process may have been stopped
-// for long between any two instructions.
-func (d *desk) stillOurs(r action.Request) error {
+// notMade takes the intent back, and returns why.
+func (d *desk) notMade(ctx context.Context, key string, why error) error {
+	if err := d.claim.save(ctx, func(rec *Record) { rec.drop(key) }); err != nil {
+		return errors.Join(why, err)
+	}
+	return why
+}
+
+// stillOurs asks the brake, and looks once more at the clock, for a process may
+// have been stopped for long between any two instructions.
+func (d *desk) stillOurs(ctx context.Context, r action.Request) error {
+	if _, err := d.brake.Check(ctx); err != nil {
+		return err
+	}
 	if r.Heal {
 		return nil
 	}

@@ -22,7 +22,10 @@ type judge struct {
 	decision heal.Decision
 	made     time.Time
 	expires  time.Time
+	mode     heal.Mode // the decision's or ours, whichever is tighter
+	approved bool      // a person has agreed
 	reader   live.Reader
+	brake    *Brake
 	log      *slog.Logger
 	job      *action.Job // whose facts are kept up to date
 	judged   time.Time   // when the guards last had nothing against it
@@ -46,7 +49,11 @@ func expired(now, made, expires time.Time) *guard.Refusal {
 func (j *judge) Recheck(ctx context.Context, within time.Duration) error {
 	begin := time.Now()
 	if begin.Sub(j.judged) < within {
-		return nil
+		return j.brake.paused()
+	}
+	mode, err := j.brake.Check(ctx)
+	if err != nil {
+		return err
 	}
 	facts, err := j.reader.Facts(ctx, j.decision, j.decision.Target)
 	if apierrors.IsForbidden(err) {
@@ -55,6 +62,7 @@ func (j *judge) Recheck(ctx context.Context, within time.Duration) error {
 	if err != nil {
 		return err
 	}
+	facts.Mode, facts.Approved = j.mode.Tighter(mode), j.approved
 	j.job.Facts = facts
 	said, refusal := guard.Judge(facts, guard.Decided)
 	for _, v := range said {

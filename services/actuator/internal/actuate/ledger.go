@@ -30,6 +30,9 @@ type Record struct {
 	Verdict  *verify.Conclusion `json:"verdict,omitempty"` // how it turned out; what follows is to settle
 	Trouble  string             `json:"trouble,omitempty"` // why the last attempt ended early
 
+	Asked  *Asked  `json:"asked,omitempty"`  // set once the decision waits for a person
+	Answer *Answer `json:"answer,omitempty"` // what the person said
+
 	Ending *Ending `json:"ending,omitempty"` // set once, at the end
 	Told   bool    `json:"told,omitempty"`   // the result is published; the ending is then only a stub
 }
@@ -78,6 +81,7 @@ type ledger struct {
 type errBusy struct {
 	owner string
 	free  time.Duration // when the claim is stale, if it is not renewed
+	asked bool          // the decision waits, or waited, for a person
 }
 
 func (e errBusy) Error() string { return fmt.Sprintf("%s is at work on it", e.owner) }
@@ -107,12 +111,12 @@ func (l ledger) takeOver(ctx context.Context, id, owner string, now time.Time) (
 		return rec, rev, err
 	}
 	if age := now.Sub(rec.Renewed); rec.Owner != "" && age < l.lease {
-		return rec, 0, errBusy{rec.Owner, l.lease - max(0, age)}
+		return rec, 0, errBusy{rec.Owner, l.lease - max(0, age), rec.Asked != nil}
 	}
 	rec.Owner, rec.Renewed = owner, now
 	rev, err = l.store.Update(ctx, id, rec, rev)
 	if errors.Is(err, bus.ErrConflict) {
-		return rec, 0, errBusy{"somebody else", l.lease}
+		return rec, 0, errBusy{"somebody else", l.lease, rec.Asked != nil}
 	}
 	return rec, rev, err
 }

@@ -67,11 +67,17 @@ func SickDeployment(d *appsv1.Deployment) (bool, string) {
 	return d.Status.AvailableReplicas < wanted, seen
 }
 
+// deploymentSymptom is that of every workload: the type of failure is the same.
 func deploymentSymptom(f Facts) (bool, string) {
-	if f.Deployment == nil {
-		return false, "it is not a Deployment"
+	switch {
+	case f.Deployment != nil:
+		return SickDeployment(f.Deployment)
+	case f.StatefulSet != nil:
+		return SickStatefulSet(f.StatefulSet)
+	case f.DaemonSet != nil:
+		return SickDaemonSet(f.DaemonSet)
 	}
-	return SickDeployment(f.Deployment)
+	return false, "it is no workload that is known here"
 }
 
 // A Writer is a field manager, and when it last wrote.
@@ -80,11 +86,11 @@ type Writer struct {
 	At   time.Time
 }
 
-// TemplateWriters are who wrote parts of the Deployment's pod template, the
-// latest first. It is the API server's own record, as with CordonManagers.
-func TemplateWriters(d *appsv1.Deployment) []Writer {
+// TemplateWriters are who wrote parts of a workload's pod template, the latest
+// first. It is the API server's own record, as with CordonManagers.
+func TemplateWriters(o metav1.ObjectMeta) []Writer {
 	var writers []Writer
-	for _, entry := range d.ManagedFields {
+	for _, entry := range o.ManagedFields {
 		var fields struct {
 			Spec map[string]json.RawMessage `json:"f:spec"`
 		}

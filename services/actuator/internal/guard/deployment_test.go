@@ -108,7 +108,7 @@ func TestOnlyThoseWhoWroteTheTemplateAreItsWriters(t *testing.T) {
 		}
 	})
 	want := []Writer{{"ci", noon.Add(time.Minute)}, {"kubectl", noon}}
-	if diff := cmp.Diff(want, TemplateWriters(d)); diff != "" {
+	if diff := cmp.Diff(want, TemplateWriters(d.ObjectMeta)); diff != "" {
 		t.Errorf("writers (-want +got):\n%s", diff)
 	}
 }

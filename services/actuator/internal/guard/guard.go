@@ -28,12 +28,18 @@ type Guard struct {
 
 // Decided are the guards in front of carrying out a decision, in the order in
 // which they are asked: first whether it is the right object, then whether
-// anybody forbids to touch it, then whether it needs it, then whether now.
-var Decided = []Guard{identity, protected, owned, marks, rollout, symptom, foreignCordon, storm, oneNode, floor}
+// anybody forbids to touch it, then whether it needs it, then whether now, and
+// last whether a person has to agree: nobody is asked for what would not be
+// done anyway.
+var Decided = []Guard{identity, protected, owned, marks, rollout, symptom, foreignCordon, blind, storm, oneNode, ownNode, floor, approval}
 
 // Drained are the guards in front of evicting one pod of a node that is
 // drained: the pod is not the target of the decision, and need not be broken.
-var Drained = []Guard{identity, protected, drainable, marks, floor}
+var Drained = []Guard{identity, protected, drainable, marks, blind, floor}
+
+// Unstuck are the guards in front of deleting a pod that is not Ready and keeps
+// its workload from being rolled out: the workload is the target of the decision.
+var Unstuck = []Guard{identity, protected, owned, marks, blind}
 
 // Facts are what guards judge. Which of them are there depends on the kind of
 // the target; a guard that is not about that kind allows it.
@@ -51,8 +57,17 @@ type Facts struct {
 	Node      *corev1.Node // Live in full, if it is a node
 	Nodes     []NodeState  // all of the cluster's; only gathered for a node
 	Reserved  []string     // namespaces that are never touched, beside Kubernetes' own
+	Sight     heal.Sight   // whether what the watchers see may be acted upon
 
-	Deployment *appsv1.Deployment // Live in full, if it is a Deployment
+	Deployment  *appsv1.Deployment  // Live in full, if it is a Deployment
+	StatefulSet *appsv1.StatefulSet // the same of a StatefulSet
+	DaemonSet   *appsv1.DaemonSet   // and of a DaemonSet
+
+	Mode     heal.Mode // the tightest of the decision's, ours and our namespace's
+	Approved bool      // a person has agreed to the decision
+
+	Own     []OwnPod // pods that this system consists of; only gathered for a node
+	OwnNode string   // the node that this process runs on; empty if that is not known
 }
 
 // An Object is what guards need to know of an object of any kind.

@@ -39,6 +39,7 @@ func pod(change ...func(*Facts)) Facts {
 		},
 		Namespace: &Object{"Namespace", metav1.ObjectMeta{Name: "shop"}},
 		Reserved:  []string{"self-healing"},
+		Sight:     heal.Sight{Clear: true, Detail: "1 of 1 watchers see clearly"},
 	}
 	f.Live = &Object{"Pod", p.ObjectMeta}
 	for _, c := range change {
@@ -61,6 +62,7 @@ func node(change ...func(*Facts)) Facts {
 		Target: heal.Target{Kind: "Node", Name: "a", UID: "n1"},
 		Node:   n, Live: &Object{"Node", n.ObjectMeta},
 		Nodes: []NodeState{{Name: "a", Zone: "z1"}},
+		Sight: heal.Sight{Clear: true, Detail: "1 of 1 watchers see clearly"},
 	}
 	for i := range 4 {
 		f.Nodes = append(f.Nodes, NodeState{Name: fmt.Sprint("b", i), Zone: "z2", Ready: true})
@@ -184,6 +186,15 @@ func TestWhetherADecisionMayBeCarriedOut(t *testing.T) {
 		})},
 		{name: "another node is cordoned by us", facts: node(func(f *Facts) { f.Nodes[1].Ours, f.Nodes[1].Decision = true, "d-2" }), guard: "one_node", reason: NodeBudget, says: "Node/b0"},
 		{name: "another node is cordoned by a person", facts: node(func(f *Facts) { f.Nodes[1].Cordoned = true })},
+
+		{name: "the watchers doubt what they see", facts: pod(func(f *Facts) {
+			f.Sight = heal.Sight{Reason: heal.ReasonBlind, Detail: "pods fell from 100 to 0 in one resync"}
+		}), guard: "blind", reason: "Blind", says: "from 100 to 0"},
+		{name: "the watchers have just begun", facts: node(func(f *Facts) {
+			f.Sight = heal.Sight{Reason: heal.ReasonSettling, Detail: "4s, less than 30s"}
+		}), guard: "blind", reason: "Settling", says: "less than 30s"},
+		{name: "nobody knows what the watchers see", facts: pod(func(f *Facts) { f.Sight = heal.Sight{} }), guard: "blind", reason: "Blind"},
+		{name: "the watchers doubt, and the pod is well again", facts: pod(func(f *Facts) { f.Sight = heal.Sight{}; ready(f.Pod) }), guard: "symptom", reason: "Recovered", moot: true},
 
 		{name: "the only node is down", facts: node(func(f *Facts) { f.Nodes = f.Nodes[:1] })},
 		{name: "two of five nodes are down", facts: node(func(f *Facts) { f.Nodes[1].Ready = false }), guard: "storm", reason: "Storm", says: "2 of 5"},

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"slices"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -11,27 +12,23 @@ import (
 // a pod must not get round a mark on its namespace. A value that cannot be
 // read counts as the tightest there is.
 var marks = Guard{Name: "marks", Judge: func(f Facts) Verdict {
-	mode, carrier, value := heal.ModeAuto, "", ""
 	for _, o := range marked(f) {
 		if text, ok := o.Annotations[heal.AnnotationHoldUntil]; ok {
 			if v := judgeHold(f.Now, o, text); !v.Allowed() {
 				return v
 			}
 		}
-		text, ok := o.Annotations[heal.AnnotationMode]
-		if !ok {
-			continue
-		}
-		if m := mode.Tighter(heal.Mode(text)); m != mode {
-			mode, carrier, value = m, o.String(), heal.Clean(text, 32)
-		}
 	}
+	mode, carrier, value := tightest(heal.ModeAuto, marked(f))
 	switch mode {
 	case heal.ModeAuto:
 		return Allow("no mark forbids it")
 	case heal.ModeApprove:
-		return Veto("MarkedApprove", "%s carries %s: %s, and approvals are not taken yet: do it by hand, or change the mark",
-			carrier, heal.AnnotationMode, value)
+		if f.Target.Same(f.Decision.Target) || f.Approved && ownedBy(f, f.Decision.Target) {
+			return Allow("%s carries %s: approve", carrier, heal.AnnotationMode) // the guard approval asks for it
+		}
+		return Veto("MarkedApprove", "%s carries %s: approve, and what was decided about %s is not an approval of that: do it by hand",
+			carrier, heal.AnnotationMode, f.Decision.Target)
 	case heal.ModeObserve:
 		return Veto("MarkedObserve", "%s carries %s: %s", carrier, heal.AnnotationMode, value)
 	}
@@ -40,6 +37,26 @@ var marks = Guard{Name: "marks", Judge: func(f Facts) Verdict {
 	}
 	return Veto("MarkedOff", "%s carries %s: off", carrier, heal.AnnotationMode)
 }}
+
+// ownedBy reports whether owner is among the owners of the target.
+func ownedBy(f Facts, owner heal.Target) bool {
+	return slices.ContainsFunc(f.Owners, func(o Owner) bool { return string(o.UID) == owner.UID })
+}
+
+// tightest is the tightest of mode and the marks on objects, and if that is a
+// mark, which object carries it and what it says.
+func tightest(mode heal.Mode, objects []Object) (_ heal.Mode, carrier Object, value string) {
+	for _, o := range objects {
+		text, ok := o.Annotations[heal.AnnotationMode]
+		if !ok {
+			continue
+		}
+		if m := mode.Tighter(heal.Mode(text)); m != mode {
+			mode, carrier, value = m, o, heal.Clean(text, 32)
+		}
+	}
+	return mode, carrier, value
+}
 
 // marked is whatever may carry a mark, nearest first.
 func marked(f Facts) []Object {

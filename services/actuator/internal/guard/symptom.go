@@ -60,6 +60,9 @@ func podSymptom(f Facts) (bool, string) {
 // and what shows it. A pod that is not Ready for another reason, such as
 // having just started, is not sick.
 func SickPod(p *corev1.Pod) (bool, string) {
+	if Ended(p) {
+		return true, fmt.Sprintf("it has ended and is left over: %s %s", p.Status.Phase, heal.Clean(p.Status.Reason, 64))
+	}
 	if stuck, seen := StuckPod(p); stuck {
 		return true, seen
 	}
@@ -74,6 +77,10 @@ func SickPod(p *corev1.Pod) (bool, string) {
 	}
 	return false, fmt.Sprintf("it is %s and not Ready, but no container fails", p.Status.Phase)
 }
+
+// Ended reports whether the pod failed as a whole, such as one that its kubelet
+// evicted: nothing of it runs or ever will, and its controller has made another.
+func Ended(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed }
 
 // StuckPod reports whether a container of the pod waits in a state that it
 // does not leave by itself, and what shows it.

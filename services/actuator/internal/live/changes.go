@@ -26,6 +26,13 @@ func (r Reader) FollowNode(ctx context.Context, name string, changed chan<- stru
 	})
 }
 
+// FollowNamespace is like FollowPods, for one namespace.
+func (r Reader) FollowNamespace(ctx context.Context, name string, changed chan<- struct{}) {
+	follow(ctx, changed, func() (watch.Interface, error) {
+		return r.watcher().CoreV1().Namespaces().Watch(ctx, metav1.SingleObject(metav1.ObjectMeta{Name: name}))
+	})
+}
+
 func (r Reader) watcher() kubernetes.Interface {
 	if r.Watch != nil {
 		return r.Watch

@@ -20,12 +20,7 @@ func (r Reader) deployment(ctx context.Context, target heal.Target, f *guard.Fac
 		return err
 	}
 	f.Deployment = d
-	f.Live = &guard.Object{Kind: "Deployment", ObjectMeta: d.ObjectMeta}
-	if f.Namespace, err = r.namespace(ctx, target.Namespace); err != nil {
-		return err
-	}
-	f.Owners, f.Gap, err = r.chain(ctx, d.Namespace, metav1.GetControllerOf(d))
-	return err
+	return r.workloadFacts(ctx, "Deployment", d.ObjectMeta, f)
 }
 
 // Deployment reads one Deployment; nil if there is none of that name.

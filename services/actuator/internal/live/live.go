@@ -25,7 +25,8 @@ import (
 // Needs are the rights to read that the guards need whatever is done.
 var Needs = []rbacv1.PolicyRule{
 	{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch"}},
-	{APIGroups: []string{""}, Resources: []string{"namespaces", "replicationcontrollers"}, Verbs: []string{"get"}},
+	{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get", "watch"}}, // ours, for marks
+	{APIGroups: []string{""}, Resources: []string{"replicationcontrollers"}, Verbs: []string{"get"}},
 	{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list", "watch"}},
 	{APIGroups: []string{"apps"}, Resources: []string{"replicasets", "deployments", "statefulsets", "daemonsets"}, Verbs: []string{"get"}},
 	{APIGroups: []string{"batch"}, Resources: []string{"jobs"}, Verbs: []string{"get"}},
@@ -35,15 +36,19 @@ var Needs = []rbacv1.PolicyRule{
 // A Reader reads the cluster. It is safe for concurrent use.
 type Reader struct {
 	Kube     kubernetes.Interface
-	Watch    kubernetes.Interface // for watches; default Kube
-	Reserved []string             // namespaces that guards must protect
+	Watch    kubernetes.Interface             // for watches; default Kube
+	Reserved []string                         // namespaces that guards must protect
+	Sight    func(context.Context) heal.Sight // whether the watchers see; nil: nobody does
+	OwnNode  string                           // the node that this process runs on; empty if that is not known
 }
 
 // gatherers gather, by kind of the target, what the guards judge.
 var gatherers = map[string]func(Reader, context.Context, heal.Target, *guard.Facts) error{
-	"Pod":        Reader.pod,
-	"Node":       Reader.node,
-	"Deployment": Reader.deployment,
+	"Pod":         Reader.pod,
+	"Node":        Reader.node,
+	"Deployment":  Reader.deployment,
+	"StatefulSet": Reader.statefulSet,
+	"DaemonSet":   Reader.daemonSet,
 }
 
 // Facts gathers what the guards need to know about target, for decision d.
@@ -55,6 +60,9 @@ func (r Reader) Facts(ctx context.Context, d heal.Decision, target heal.Target) 
 	}
 	if err := gather(r, ctx, target, &f); err != nil {
 		return f, err
+	}
+	if r.Sight != nil {
+		f.Sight = r.Sight(ctx)
 	}
 	f.Now = time.Now()
 	return f, nil
@@ -130,7 +138,9 @@ func (r Reader) node(ctx context.Context, target heal.Target, f *guard.Facts) er
 			f.Nodes = append(f.Nodes, guard.StateOf(n))
 		}
 	}
-	return nil
+	f.OwnNode = r.OwnNode
+	f.Own, err = r.own(ctx)
+	return err
 }
 
 // Node reads one node; nil if there is none of that name.

@@ -36,6 +36,8 @@ type Before struct {
 	Since time.Time   `json:"since"`
 	Known []types.UID `json:"known"`
 
+	Leftover bool `json:"leftover,omitempty"` // it had ended and been replaced before; it is only tidied up
+
 	SameName string `json:"same_name,omitempty"` // of a StatefulSet: the replacement has this name
 	SameNode string `json:"same_node,omitempty"` // of a DaemonSet: and this node
 }
@@ -57,6 +59,7 @@ func Remember(pod *corev1.Pod, target, controller heal.Target, selector string, 
 			b.Known = append(b.Known, p.UID)
 		}
 	}
+	b.Leftover = guard.Ended(pod)
 	switch controller.Kind {
 	case "StatefulSet":
 		b.SameName = pod.Name
@@ -95,6 +98,8 @@ func (r Replacement) Judge() Sight {
 	}
 	controller := r.Before.Controller
 	switch {
+	case r.Before.Leftover:
+		return r.tidied(old, active)
 	case !r.Owned:
 		return Sight{State: Moot, Reason: "NoLongerWanted", Message: fmt.Sprintf("%s, which would replace %s, is gone", controller, r.Before.Pod.Name)}
 	case len(made) == 0 && active >= r.Wanted && (old == nil || old.DeletionTimestamp != nil):
@@ -104,6 +109,18 @@ func (r Replacement) Judge() Sight {
 		return r.missing(old)
 	}
 	return judgeMade(made)
+}
+
+// tidied is the sight of a pod that had ended before: nothing is missing, but
+// that it is gone.
+func (r Replacement) tidied(old *corev1.Pod, active int) Sight {
+	if old != nil {
+		s := r.missing(old)
+		s.Message = fmt.Sprintf("%s, which had ended, is still there", r.Before.Pod.Name)
+		return s
+	}
+	message := fmt.Sprintf("%s, which had ended, is gone; %s has %d of %d wanted pods", r.Before.Pod.Name, r.Before.Controller, active, r.Wanted)
+	return Sight{State: Good, Reason: "Verified", Subject: "gone", Message: message, Checks: []heal.Check{{Name: "leftover_gone", Passed: true, Observed: message}}}
 }
 
 // missing is the sight while there is no replacement.

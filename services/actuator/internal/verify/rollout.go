@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
@@ -25,7 +26,7 @@ func (r Rollout) Judge() Sight {
 	case d == nil, string(d.UID) != r.Target.UID, d.DeletionTimestamp != nil:
 		return Sight{State: Moot, Reason: "NoLongerWanted", Message: r.Target.String() + " is gone"}
 	case !r.InPlace:
-		message := fmt.Sprintf("%s: somebody changed the template again%s: hands off, it has an owner", r.Target, lastWriter(d))
+		message := fmt.Sprintf("%s: somebody changed the template again%s: hands off, it has an owner", r.Target, LastWriter(d.ObjectMeta))
 		return Sight{State: Bad, Reason: "Overridden", Message: message,
 			Checks: []heal.Check{{Name: "template_in_place", Observed: message}}}
 	case guard.Wanted(d) == 0:
@@ -56,9 +57,9 @@ func (r Rollout) Judge() Sight {
 	return Sight{State: Good, Reason: "Verified", Message: fmt.Sprintf("%s: %s, and %s", r.Target, r.Done, seen), Checks: []heal.Check{inPlace, whole}}
 }
 
-// lastWriter names who changed the template last, if that was not us.
-func lastWriter(d *appsv1.Deployment) string {
-	for _, w := range guard.TemplateWriters(d) {
+// LastWriter names who changed the template last, if that was not us.
+func LastWriter(o metav1.ObjectMeta) string {
+	for _, w := range guard.TemplateWriters(o) {
 		if w.Name != heal.FieldManager {
 			return fmt.Sprintf(" (field manager %s)", w.Name)
 		}
