@@ -54,7 +54,7 @@ func TestNothingIsPublishedAboutABusyHealthyCluster(t *testing.T) {
 		HealthCheckInterval: time.Second, RecoveryTimeout: time.Second,
 		PodCheckInterval: 10 * time.Second, PodRestartThreshold: 5,
 		NodeCheckInterval: 5 * time.Second, NodeFailureThreshold: 3,
-	}, c.kube, server.Bus(t, watcher.Name))
+	}, reach(t, cluster), server.Bus(t, watcher.Name))
 	kubetest.Eventually(t, churnPatience, func(context.Context) error {
 		return errors.Join(r.check("k8s_connection"), r.check("monitoring_active"))
 	})

@@ -8,18 +8,22 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/daemon"
-	"github.com/selfheal/selfheal/pkg/kube"
+	"github.com/selfheal/selfheal/pkg/kube/reach"
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
+	"github.com/selfheal/selfheal/services/watcher/internal/observe"
+	"github.com/selfheal/selfheal/services/watcher/internal/own"
+	"github.com/selfheal/selfheal/services/watcher/internal/usage"
 	"github.com/selfheal/selfheal/services/watcher/internal/watch"
 )
 
@@ -38,6 +42,7 @@ type Config struct {
 	Namespaces           []string      // to be watched, with rights in these alone; none means all of the cluster
 	DetectorsFile        string        // detectors of the operator's own; may be empty
 	VolumeStats          bool          // ask the kubelets how full volumes are
+	SettleTime           time.Duration // after a cold start, look for so long without acting; default 30 s
 }
 
 func (c Config) validate() error {
@@ -66,13 +71,17 @@ func (c Config) validate() error {
 // Deps are what the watcher works with. Bus and Kube are required.
 type Deps struct {
 	Bus     *bus.Bus
-	Kube    kubernetes.Interface  // for lists, watches and small reads
+	Kube    *rest.Config          // how to reach the API server
+	Clock   *Clock                // has read the answers that Kube gave; default: nobody has
 	Log     *slog.Logger          // default: discard
 	Metrics prometheus.Registerer // default: none are kept
 	// Check adds a field to /ready, Status fields to /status. Default: neither.
 	Check  func(field string, check func() error)
 	Status func(fields func() map[string]any)
 }
+
+// A Clock compares our clock with the API server's.
+type Clock = watch.Clock
 
 // Run watches until ctx is done.
 func Run(ctx context.Context, cfg Config, deps Deps) error {
@@ -82,6 +91,16 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
+	troubles := &own.Tally{Tell: func(detector string, err error) {
+		deps.Log.Warn("a detector of your own cannot judge an object; /status counts further ones", "detector", detector, "err", err)
+	}}
+	var ownKinds []own.Kind
+	if cfg.DetectorsFile != "" {
+		var err error
+		if ownKinds, err = own.Load(cfg.DetectorsFile, watch.Watched(), troubles.Note); err != nil {
+			return config.Invalid(err)
+		}
+	}
 	w, err := watch.New(watch.Config{
 		Thresholds: detect.Thresholds{
 			PodCheckInterval:     cfg.PodCheckInterval,
@@ -89,40 +108,76 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 			NodeCheckInterval:    cfg.NodeCheckInterval,
 			NodeFailureThreshold: cfg.NodeFailureThreshold,
 		},
-		Schedule: episode.Schedule{First: cfg.HealthCheckInterval, Limit: cfg.RecoveryTimeout},
-		Recheck:  min(cfg.PodCheckInterval, cfg.NodeCheckInterval),
+		Schedule:   episode.Schedule{First: cfg.HealthCheckInterval, Limit: cfg.RecoveryTimeout},
+		Recheck:    min(cfg.PodCheckInterval, cfg.NodeCheckInterval),
+		Namespaces: cfg.Namespaces,
+		Own:        ownKinds,
 	}, deps.Kube, deps.Bus, deps.Log, deps.Metrics)
 	if err != nil {
 		return err
 	}
+	eyes := observer(cfg, deps, w)
 	if deps.Check != nil {
 		deps.Check("k8s_connection", w.Connected)
 		deps.Check("monitoring_active", w.Active)
 	}
 	if deps.Status != nil {
-		deps.Status(func() map[string]any { return map[string]any{"failures_detected": w.Detected()} })
+		deps.Status(func() map[string]any {
+			return map[string]any{"failures_detected": w.Detected(), "observer": eyes.State(), "detector_errors": troubles.Counts()}
+		})
+	}
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	looking.Go(func() { eyes.Run(ctx) })
+	w.SpeakAfter(eyes.Begun())
+	if cfg.UsageThreshold > 0 && len(cfg.Namespaces) == 0 {
+		used := w.Usage(usage.Config{Threshold: cfg.UsageThreshold, Volumes: cfg.VolumeStats})
+		looking.Go(func() { used.Run(ctx) })
 	}
 	return w.Run(ctx)
+}
+
+// observer is w's view of itself.
+func observer(cfg Config, deps Deps, w *watch.Watcher) *observe.Observer {
+	o := observe.Config{
+		Bus: deps.Bus, Log: deps.Log, Settle: cfg.SettleTime,
+		Kinds: w.Kinds, Nodes: w.Nodes, Again: w.Refresh,
+	}
+	ahead := func() (time.Duration, bool) { return 0, false }
+	if deps.Clock != nil {
+		ahead = deps.Clock.Ahead
+	}
+	o.Skew = ahead
+	o.Leases = func(ctx context.Context) (all, stale int, err error) {
+		skew, _ := ahead()
+		return w.Leases(ctx, skew)
+	}
+	return observe.New(o)
 }
 
 // Rules is what the watcher must be allowed to do in the cluster.
 func Rules() []rbacv1.PolicyRule { return watch.Rules() }
 
+// VolumeRules is what it must be allowed to do besides, with VolumeStats.
+func VolumeRules() []rbacv1.PolicyRule { return watch.VolumeRules() }
+
+// NamespaceRules is what it must be allowed to do in each of the namespaces,
+// if these alone are watched, and nothing else.
+func NamespaceRules() []rbacv1.PolicyRule { return watch.NamespaceRules() }
+
 // Service is the watcher as a process, and as a part of one.
 func Service() daemon.Service {
 	return daemon.Service{
 		Name:    Name,
-		LogTo:   kube.LogTo,
+		LogTo:   reach.LogTo,
 		Summary: "Sees what is failing in a cluster and says so on the bus. It only ever reads.",
 		Run: func(ctx context.Context, d *daemon.Daemon) error {
-			rest, err := kube.Config(d.Settings.Kubeconfig, d.UserAgent())
+			rest, err := reach.Config(d.Settings.Kubeconfig, d.UserAgent())
 			if err != nil {
 				return config.Invalid(err)
 			}
-			client, err := kube.WatchClient(rest)
-			if err != nil {
-				return config.Invalid(err)
-			}
+			clock := new(Clock)
+			rest.Wrap(clock.Wrap)
 			return Run(ctx, Config{
 				HealthCheckInterval:  d.Settings.HealthCheckInterval,
 				RecoveryTimeout:      d.Settings.RecoveryTimeout,
@@ -134,7 +189,8 @@ func Service() daemon.Service {
 				Namespaces:           d.Settings.Namespaces,
 				DetectorsFile:        d.Settings.DetectorsFile,
 				VolumeStats:          d.Settings.VolumeStats,
-			}, Deps{Bus: d.Bus, Kube: client, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status})
+				SettleTime:           d.Settings.SettleTime,
+			}, Deps{Bus: d.Bus, Kube: rest, Clock: clock, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status})
 		},
 	}
 }

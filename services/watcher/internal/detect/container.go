@@ -63,7 +63,7 @@ func over(pod *corev1.Pod) bool {
 // waits for a reason that none of them knows: then those that are about the
 // pod as a whole are silent.
 func spokenFor(c container, facts Facts) bool {
-	return c.State.Waiting != nil && !creating(c) || initFailed(c) || restarts(c, facts) || shortOfMemory(c, facts)
+	return c.State.Waiting != nil && !creating(c) || initFailed(c) || restarts(c, facts) || livenessKills(c, facts) || shortOfMemory(c, facts)
 }
 
 // findWaiting finds the containers that wait for one of reasons; describe

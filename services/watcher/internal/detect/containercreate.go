@@ -30,4 +30,6 @@ var containerCreateError = Detector[*corev1.Pod]{
 	},
 	Excuse: podExcuse,
 	Well:   containerStarted,
+
+	BlamesNode: true,
 }

@@ -26,6 +26,8 @@ var crashLoop = Detector[*corev1.Pod]{
 	Excuse: podExcuse,
 	Well:   containerWell,
 	Clear:  func(t Thresholds) time.Duration { return t.PodCheckInterval },
+
+	BlamesNode: true,
 }
 
 const crashLoopBackOff = "CrashLoopBackOff"
@@ -37,7 +39,7 @@ const restartBurst = 3
 func findCrashLoops(pod *corev1.Pod, facts Facts) []Finding {
 	var found []Finding
 	for _, c := range containers(pod) {
-		if c.waits() != crashLoopBackOff {
+		if c.waits() != crashLoopBackOff || postStartFails(c, facts) || livenessKills(c, facts) {
 			continue
 		}
 		f := Finding{
@@ -59,6 +61,9 @@ func findCrashLoops(pod *corev1.Pod, facts Facts) []Finding {
 		f.Description = fmt.Sprintf("%s is in %s: %s", c, crashLoopBackOff, count(int(c.RestartCount), "restart"))
 		if last := c.LastTerminationState.Terminated; last != nil {
 			f.tellEnd(c.path+".lastState", last)
+			if last.Reason == outOfMemory {
+				f.tellNodeOOM(facts)
+			}
 		}
 		found = append(found, f)
 	}

@@ -16,16 +16,20 @@ var deploymentStalled = Detector[*appsv1.Deployment]{
 
 	Reasons: []string{progressDeadlineExceeded},
 	Hold:    "none (the deployment's own progressDeadlineSeconds)",
-	Excused: deploymentExcused,
+	Excused: deploymentExcused + "; replicas are refused (replicas_refused)",
 
 	Find: func(d *appsv1.Deployment, _ Facts) []Finding {
 		i, stalled := stalledRollout(d)
-		if !stalled {
+		if _, refused := refusedCreation(d); !stalled || refused {
 			return nil
 		}
 		return []Finding{deploymentFinding(d, i, "made no progress with its roll-out", 0)}
 	},
 	Excuse: deploymentExcuse,
+	Well: func(d *appsv1.Deployment, _ string) bool {
+		_, stalled := stalledRollout(d)
+		return !stalled
+	},
 }
 
 const progressDeadlineExceeded = "ProgressDeadlineExceeded"

@@ -17,8 +17,9 @@ var deploymentUnavailable = Detector[*appsv1.Deployment]{
 	Type: heal.DeploymentFailure,
 
 	Reasons: []string{minimumReplicasUnavailable},
-	Hold:    "2 × `pod_check_interval`",
-	Excused: deploymentExcused + "; its roll-out is younger than 1 min; the roll-out has stalled (deployment_stalled)",
+	Hold:    "2 × `pod_check_interval`; 5 min while nodes are drained or lost",
+	Excused: deploymentExcused + "; its roll-out is younger than 1 min, or 5 min when it starts from nothing (created, scaled from zero, strategy Recreate); " +
+		"the roll-out has stalled (deployment_stalled); replicas are refused (replicas_refused)",
 
 	Find:   findUnavailable,
 	Excuse: unavailableExcuse,
@@ -28,6 +29,12 @@ var deploymentUnavailable = Detector[*appsv1.Deployment]{
 const (
 	minimumReplicasUnavailable = "MinimumReplicasUnavailable"
 	youngRollout               = time.Minute
+	// firstStart is how long a deployment may take to serve for the first time
+	// that nothing was there to serve before: large images and slow programs.
+	firstStart = 5 * time.Minute
+	// moveHold is how long a deployment may be without a replica while drains
+	// make its pods start elsewhere, which one with a single pod always is.
+	moveHold = 5 * time.Minute
 )
 
 func findUnavailable(d *appsv1.Deployment, facts Facts) []Finding {
@@ -35,17 +42,28 @@ func findUnavailable(d *appsv1.Deployment, facts Facts) []Finding {
 	if c == nil || c.Status != corev1.ConditionFalse || c.Reason != minimumReplicasUnavailable || d.Status.AvailableReplicas > 0 {
 		return nil
 	}
-	if _, stalled := stalledRollout(d); stalled {
+	_, stalled := stalledRollout(d)
+	_, refused := refusedCreation(d)
+	if stalled || refused {
 		return nil
 	}
-	return []Finding{deploymentFinding(d, i, "serves nothing", 2*facts.PodCheckInterval)}
+	hold := 2 * facts.PodCheckInterval
+	if facts.Draining {
+		hold = max(hold, moveHold)
+	}
+	return []Finding{deploymentFinding(d, i, "serves nothing", hold)}
 }
 
 func unavailableExcuse(d *appsv1.Deployment, facts Facts) Excuse {
 	if e := deploymentExcuse(d, facts); e != None {
 		return e
 	}
-	if facts.Now.Sub(facts.RolloutSince) < youngRollout {
+	rolled, scaled := facts.Now.Sub(facts.RolloutSince), facts.Now.Sub(facts.ScaledSince)
+	switch {
+	case rolled < youngRollout,
+		facts.FromZero && scaled < firstStart,
+		d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType && rolled < firstStart,
+		d.Annotations[RevisionAnnotation] == "1" && facts.Now.Sub(d.CreationTimestamp.Time) < firstStart:
 		return Masked
 	}
 	return None

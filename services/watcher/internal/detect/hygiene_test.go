@@ -119,6 +119,51 @@ func TestDetectorsHaveNamesOfTheirOwnAndAllThatIsRequired(t *testing.T) {
 	for _, d := range Deployments {
 		check(t, seen, d)
 	}
+	for _, d := range StatefulSets {
+		check(t, seen, d)
+	}
+	for _, d := range DaemonSets {
+		check(t, seen, d)
+	}
+	for _, d := range Jobs {
+		check(t, seen, d)
+	}
+	for _, d := range CronJobs {
+		check(t, seen, d)
+	}
+	for _, d := range Autoscalers {
+		check(t, seen, d)
+	}
+	for _, d := range Budgets {
+		check(t, seen, d)
+	}
+	for _, d := range Services {
+		check(t, seen, d)
+	}
+	for _, d := range ValidatingWebhooks {
+		check(t, seen, d)
+	}
+	for _, d := range MutatingWebhooks {
+		check(t, seen, d)
+	}
+	for _, d := range APIServices {
+		check(t, seen, d)
+	}
+	for _, d := range Claims {
+		check(t, seen, d)
+	}
+	for _, d := range Volumes {
+		check(t, seen, d)
+	}
+	for _, d := range Attachments {
+		check(t, seen, d)
+	}
+	for _, d := range Quotas {
+		check(t, seen, d)
+	}
+	for _, d := range Namespaces {
+		check(t, seen, d)
+	}
 }
 
 func check[T any](t *testing.T, seen map[string]bool, d Detector[T]) {

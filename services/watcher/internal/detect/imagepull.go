@@ -27,6 +27,8 @@ var imagePull = Detector[*corev1.Pod]{
 	},
 	Excuse: podExcuse,
 	Well:   containerStarted,
+
+	BlamesNode: true,
 }
 
 const (

@@ -23,6 +23,8 @@ var initFailing = Detector[*corev1.Pod]{
 
 	Find:   findInitFailing,
 	Excuse: podExcuse,
+
+	BlamesNode: true,
 }
 
 const initHold = 5 * time.Minute

@@ -41,7 +41,7 @@ func states(name string, last ...*corev1.ContainerStateTerminated) []corev1.Cont
 		for _, reason := range []string{
 			"", "ContainerCreating", "PodInitializing", "CrashLoopBackOff", "ErrImagePull", "ImagePullBackOff", "RegistryUnavailable",
 			"ImageInspectError", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError",
-			"RunContainerError", "ContainerCannotRun", "SomethingNew",
+			"PostStartHookError", "RunContainerError", "ContainerCannotRun", "SomethingNew",
 		} {
 			all = append(all, waiting(name, reason, 3, l))
 		}
@@ -74,10 +74,21 @@ func TestNeverMoreThanOneDetectorSpeaksForAContainer(t *testing.T) {
 			}
 		}
 	}
+	for _, h := range slices.Concat(histories[:1], histories[len(histories)-4:]) { // no restarts, and many
+		for _, of := range []Event{{Reason: unhealthy, Probe: liveness}, {Reason: failedPostStartHook}, {Reason: failedPreStopHook}} {
+			of.Container, of.At = "api", noon
+			h.Events = []Event{of}
+			histories = append(histories, h)
+		}
+	}
+	for _, h := range slices.Clone(histories) {
+		h.Usage = map[string]Usage{"api": {Used: 9, Of: 10}, "setup": {Used: 9, Of: 10}}
+		histories = append(histories, h)
+	}
 	short := ended(137, "OOMKilled", noon.Add(-time.Minute))
 	spoken := map[string]bool{}
 	for _, init := range append([]corev1.ContainerStatus{{}}, states("setup", exit(1, "Error"))...) {
-		for _, regular := range states("api", nil, exit(0, "Completed"), exit(1, "Error"), short) {
+		for _, regular := range states("api", nil, exit(0, "Completed"), exit(1, "Error"), exit(137, "Error"), short) {
 			pod := &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{regular}, Conditions: []corev1.PodCondition{
 				{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "ContainersNotReady"},
 			}}}
@@ -102,7 +113,9 @@ func TestNeverMoreThanOneDetectorSpeaksForAContainer(t *testing.T) {
 		}
 	}
 	for _, d := range Pods {
-		if !spoken[d.Name] && d.Name != "unschedulable" && d.Name != "stuck_terminating" {
+		// What is about a pod as a whole, or needs to be measured.
+		others := []string{"unschedulable", "stuck_terminating", "evicted", "leftover", "bare_pod_failed", "static_pod_failing", "memory_near_limit"}
+		if !spoken[d.Name] && !slices.Contains(others, d.Name) {
 			t.Errorf("%s has never spoken", d.Name)
 		}
 	}
@@ -138,6 +151,15 @@ func TestTheFieldDecidesWhichDetectorSpeaks(t *testing.T) {
 		}}}
 	}
 	many := map[string]int{"api": 9}
+	said := func(reason, probe string, ago time.Duration) Facts {
+		return Facts{Events: []Event{{Reason: reason, Container: "api", Probe: probe, At: noon.Add(-ago)}}}
+	}
+	withRestarts := func(f Facts, n int) Facts { f.Restarts = map[string]int{"api": n}; return f }
+	killed := func(code int32, ready bool) corev1.ContainerStatus {
+		c := running("api", ready)
+		c.LastTerminationState.Terminated = exit(code, "Error")
+		return c
+	}
 	tests := []struct {
 		name  string
 		pod   corev1.Pod
@@ -154,7 +176,8 @@ func TestTheFieldDecidesWhichDetectorSpeaks(t *testing.T) {
 		{name: "restarted often, long ago", pod: regular(running("api", true))},
 		{name: "out of memory twice in an hour", pod: regular(outOf(noon, true)), facts: Facts{OOMKills: map[string]int{"api": 2}}, want: []string{"oom_killed api"}},
 		{name: "out of memory twice, with one wait in between", pod: regular(outOf(noon, true)), facts: Facts{OOMKills: map[string]int{"api": 2}, Restarts: map[string]int{"api": 2}, BackedOff: map[string]int{"api": 1}}, want: []string{"oom_killed api"}},
-		{name: "out of memory once", pod: regular(outOf(noon, true)), facts: Facts{OOMKills: map[string]int{"api": 1}}},
+		{name: "out of memory once (P3)", pod: regular(outOf(noon, true)), facts: Facts{OOMKills: map[string]int{"api": 1}, Restarts: map[string]int{"api": 1}}, want: []string{"oom_killed api"}},
+		{name: "out of memory once, among other ends", pod: regular(outOf(noon, true)), facts: Facts{OOMKills: map[string]int{"api": 1}, Restarts: many}, want: []string{"restarting api"}},
 		{name: "out of memory for the last time a while ago", pod: regular(outOf(noon.Add(-10*time.Minute), true)), facts: Facts{OOMKills: map[string]int{"api": 3}}},
 		{name: "exit code 137 is not memory", pod: regular(running("api", true)), facts: Facts{OOMKills: map[string]int{"api": 2}}},
 		{name: "image not pulled", pod: regular(waiting("api", "ErrImagePull", 0, nil), running("web", true)), want: []string{"image_pull api"}},
@@ -163,6 +186,24 @@ func TestTheFieldDecidesWhichDetectorSpeaks(t *testing.T) {
 		{name: "image not on the node", pod: regular(waiting("api", "ErrImageNeverPull", 0, nil)), want: []string{"image_invalid api"}},
 		{name: "configuration missing", pod: regular(waiting("api", "CreateContainerConfigError", 0, nil)), want: []string{"config_error api"}},
 		{name: "refused by the runtime", pod: regular(waiting("api", "RunContainerError", 1, nil)), want: []string{"container_create_error api"}},
+		{name: "a hook after the start fails (P8)", pod: regular(waiting("api", "PostStartHookError", 1, nil)), want: []string{"hook_failing api"}},
+		{name: "the wait after it", pod: regular(waiting("api", "CrashLoopBackOff", 2, exit(137, "Error"))), facts: said(failedPostStartHook, "", 0), want: []string{"hook_failing api"}},
+		{name: "a wait long after it", pod: regular(waiting("api", "CrashLoopBackOff", 2, exit(1, "Error"))), facts: said(failedPostStartHook, "", EventWindow), want: []string{"crash_loop api"}},
+		{name: "another container's hook", pod: regular(waiting("web", "CrashLoopBackOff", 2, exit(1, "Error"))), facts: said(failedPostStartHook, "", 0), want: []string{"crash_loop web"}},
+		{name: "a hook before the stop failed (P8)", pod: regular(running("api", true)), facts: said(failedPreStopHook, "", 0), want: []string{"hook_failing api"}},
+		{name: "a hook before the stop failed, and it is not ready", pod: regular(running("api", false)), facts: said(failedPreStopHook, "", 0), want: []string{"not_ready api"}},
+		{name: "killed for its liveness probe (P13)", pod: regular(killed(137, false)), facts: withRestarts(said(unhealthy, liveness, 0), 3), want: []string{"liveness_killed api"}},
+		{name: "killed for it, obeying", pod: regular(killed(0, true)), facts: withRestarts(said(unhealthy, liveness, 0), 9), want: []string{"liveness_killed api"}},
+		{name: "waiting after it", pod: regular(waiting("api", "CrashLoopBackOff", 9, exit(143, "Error"))), facts: withRestarts(said(unhealthy, liveness, 0), 3), want: []string{"liveness_killed api"}},
+		{name: "killed twice", pod: regular(killed(137, true)), facts: withRestarts(said(unhealthy, liveness, 0), 2)},
+		{name: "a crash that the probe saw as well", pod: regular(waiting("api", "CrashLoopBackOff", 9, exit(1, "Error"))), facts: withRestarts(said(unhealthy, liveness, 0), 3), want: []string{"crash_loop api"}},
+		{name: "no memory, which the probe saw as well", pod: regular(outOf(noon, true)), facts: func() Facts {
+			f := withRestarts(said(unhealthy, liveness, 0), 3)
+			f.OOMKills = map[string]int{"api": 3}
+			return f
+		}(), want: []string{"oom_killed api"}},
+		{name: "its readiness probe kills nobody", pod: regular(killed(137, true)), facts: withRestarts(said(unhealthy, readiness, 0), 3)},
+		{name: "its liveness probe failed a while ago", pod: regular(killed(137, true)), facts: withRestarts(said(unhealthy, liveness, EventWindow), 3)},
 		{name: "an init container failed for good", pod: withInit(corev1.ContainerStatus{Name: "setup", State: corev1.ContainerState{Terminated: exit(1, "Error")}}, waiting("api", "PodInitializing", 0, nil)), want: []string{"init_failing setup"}},
 		{name: "an init container waits for something, by design", pod: withInit(unready("setup", nil), waiting("api", "PodInitializing", 0, nil))},
 		{name: "an init container is done, the others are to come", pod: withInit(corev1.ContainerStatus{Name: "setup", Ready: true, State: corev1.ContainerState{Terminated: exit(0, "")}}, waiting("api", "PodInitializing", 0, nil)), want: []string{"stuck_creating "}},
@@ -170,6 +211,8 @@ func TestTheFieldDecidesWhichDetectorSpeaks(t *testing.T) {
 		{name: "not created beside a sidecar that runs", pod: withInit(running("sidecar", true), waiting("api", "PodInitializing", 0, nil)), want: []string{"stuck_creating "}},
 		{name: "not created beside one that fails", pod: regular(waiting("api", "ContainerCreating", 0, nil), waiting("web", "CrashLoopBackOff", 1, nil)), want: []string{"crash_loop web"}},
 		{name: "no node", pod: scheduled(corev1.ConditionFalse, "Unschedulable"), want: []string{"unschedulable "}},
+		{name: "no node, but one is being brought", pod: scheduled(corev1.ConditionFalse, "Unschedulable"), facts: Facts{Events: []Event{{Reason: TriggeredScaleUp, At: noon}}}},
+		{name: "no node, though one was to be brought", pod: scheduled(corev1.ConditionFalse, "Unschedulable"), facts: Facts{Events: []Event{{Reason: TriggeredScaleUp, At: noon.Add(-EventWindow)}}}, want: []string{"unschedulable "}},
 		{name: "held back by a gate", pod: scheduled(corev1.ConditionFalse, "SchedulingGated")},
 		{name: "a node", pod: scheduled(corev1.ConditionTrue, "")},
 		{name: "not ready", pod: regular(unready("api", &yes), running("web", true)), want: []string{"not_ready api"}},

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -95,4 +96,59 @@ func conditionOver(node *corev1.Node, part string) bool {
 		}
 	}
 	return true
+}
+
+// placed adds to every finding what its node is for, and who else looks after
+// it: both decide what may be done.
+func placed(list []Detector[*corev1.Node]) []Detector[*corev1.Node] {
+	for i := range list {
+		find := list[i].Find
+		list[i].Find = func(node *corev1.Node, facts Facts) []Finding {
+			found := find(node, facts)
+			for j := range found {
+				if found[j].Metadata == nil {
+					found[j].Metadata = map[string]string{}
+				}
+				if controlPlane(node) {
+					found[j].Metadata["control_plane"] = "true"
+				}
+				if by := provider(node); by != "" {
+					found[j].Metadata["provider"] = by
+				}
+			}
+			return found
+		}
+	}
+	return list
+}
+
+// ControlPlaneLabels mark the nodes that run the cluster itself (N12).
+var ControlPlaneLabels = []string{"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"}
+
+func controlPlane(node *corev1.Node) bool {
+	return slices.ContainsFunc(ControlPlaneLabels, func(key string) bool { _, ok := node.Labels[key]; return ok })
+}
+
+// ProviderMarks are the labels and annotations of those who make nodes, and
+// replace them by themselves, with their names.
+var ProviderMarks = map[string]string{
+	"karpenter.sh/nodepool":            "karpenter",
+	"cluster.x-k8s.io/machine":         "cluster-api",
+	"machine.openshift.io/machine":     "machine-api",
+	"node.gardener.cloud/machine-name": "gardener",
+	"eks.amazonaws.com/nodegroup":      "eks",
+	"cloud.google.com/gke-nodepool":    "gke",
+	"kubernetes.azure.com/agentpool":   "aks",
+}
+
+// provider is who makes and replaces the node, as far as its marks tell.
+func provider(node *corev1.Node) string {
+	for _, key := range slices.Sorted(maps.Keys(ProviderMarks)) {
+		_, label := node.Labels[key]
+		_, annotation := node.Annotations[key]
+		if label || annotation {
+			return ProviderMarks[key]
+		}
+	}
+	return ""
 }

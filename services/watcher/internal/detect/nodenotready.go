@@ -14,26 +14,29 @@ import (
 
 // nodeNotReady finds nodes whose kubelet says that they are not ready (N1), or
 // says nothing at all (N2). Silence is the absence of news, not of the node;
-// the reason keeps the two apart.
+// the reason keeps the two apart, and a kubelet that cannot follow its
+// containers any more (N13) from both.
 var nodeNotReady = Detector[*corev1.Node]{
 	Name: "node_not_ready",
-	Row:  "N1, N2",
+	Row:  "N1, N2, N13",
 	Type: heal.NodeFailure,
 
-	Reasons: []string{"KubeletNotReady", "NodeStatusUnknown"}, // or as the condition says
+	Reasons: []string{"KubeletNotReady", "NodeStatusUnknown", plegUnhealthy}, // or as the condition says
 	Hold:    "`node_failure_threshold` × `node_check_interval`",
-	Excused: nodeExcused,
+	Excused: nodeExcused + "; it has never been ready (node_never_ready)",
 
 	Find:   findNodeNotReady,
 	Excuse: nodeExcuse,
 	Clear:  func(t Thresholds) time.Duration { return t.NodeCheckInterval },
 }
 
+const plegUnhealthy = "PLEGUnhealthy"
+
 var camelCase = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,63}$`)
 
 func findNodeNotReady(node *corev1.Node, facts Facts) []Finding {
 	i, ready := ReadyCondition(node)
-	if ready == nil || ready.Status == corev1.ConditionTrue {
+	if ready == nil || ready.Status == corev1.ConditionTrue || neverReady(node, facts) {
 		return nil
 	}
 	reason, state := "KubeletNotReady", "is not ready"
@@ -42,6 +45,9 @@ func findNodeNotReady(node *corev1.Node, facts Facts) []Finding {
 	}
 	if camelCase.MatchString(ready.Reason) {
 		reason = ready.Reason
+	}
+	if ready.Status == corev1.ConditionFalse && strings.Contains(ready.Message, "PLEG is not healthy") {
+		reason = plegUnhealthy
 	}
 	path := fmt.Sprintf("status.conditions[%d]", i)
 	f := Finding{

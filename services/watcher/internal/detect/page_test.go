@@ -36,7 +36,10 @@ func rows[T any](list []Detector[T]) string {
 }
 
 func TestPageOfFailuresIsCurrent(t *testing.T) {
-	want := preface + rows(Pods) + rows(Nodes) + rows(Deployments)
+	want := preface + rows(Pods) + rows(Nodes) + rows(Deployments) +
+		rows(StatefulSets) + rows(DaemonSets) + rows(Jobs) + rows(CronJobs) + rows(Autoscalers) + rows(Budgets) +
+		rows(Services) + rows(ValidatingWebhooks) + rows(MutatingWebhooks) + rows(APIServices) +
+		rows(Claims) + rows(Volumes) + rows(Attachments) + rows(Quotas) + rows(Namespaces)
 	if *update {
 		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
 			t.Fatal(err)

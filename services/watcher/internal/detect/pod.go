@@ -11,15 +11,19 @@ const podExcused = "the pod is deleted, done, disrupted on purpose or a mirror p
 // not a failure, and what a dead node does to its pods belongs to the node.
 func podExcuse(pod *corev1.Pod, facts Facts) Excuse {
 	switch {
-	case pod.DeletionTimestamp != nil, // scaled down, replaced, evicted, deleted by hand
-		pod.Status.Phase == corev1.PodSucceeded,
-		podCondition(pod, corev1.DisruptionTarget) == corev1.ConditionTrue,
-		pod.Annotations[corev1.MirrorPodAnnotationKey] != "": // the kubelet's own; deleting it has no effect
+	case leaving(pod), mirror(pod): // static_pod_failing speaks for the latter
 		return Leaving
 	case facts.NodeFailing:
 		return Masked
 	}
 	return None
+}
+
+// leaving reports whether a pod is done, or goes on purpose.
+func leaving(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || // scaled down, replaced, evicted, deleted by hand
+		pod.Status.Phase == corev1.PodSucceeded ||
+		podCondition(pod, corev1.DisruptionTarget) == corev1.ConditionTrue
 }
 
 func podCondition(pod *corev1.Pod, t corev1.PodConditionType) corev1.ConditionStatus {

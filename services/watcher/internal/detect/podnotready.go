@@ -18,16 +18,19 @@ var notReady = Detector[*corev1.Pod]{
 	Type: heal.PodFailure,
 
 	Reasons: []string{containersNotReady},
-	Hold:    "15 min",
+	Hold:    "15 min; 3 min while its controller has no ready pod at all",
 	Excused: podExcused + "; its startup probe has not passed yet; only a readiness gate is not met; a container of the pod is failing otherwise",
 
 	Find:   findNotReady,
 	Excuse: podExcuse,
+
+	BlamesNode: true,
 }
 
 const (
 	containersNotReady = "ContainersNotReady"
 	notReadyHold       = 15 * time.Minute
+	noneReadyHold      = 3 * time.Minute
 )
 
 func findNotReady(pod *corev1.Pod, facts Facts) []Finding {
@@ -43,7 +46,7 @@ func findNotReady(pod *corev1.Pod, facts Facts) []Finding {
 		case c.init, c.State.Running == nil, c.Ready, c.Started != nil && !*c.Started:
 			continue
 		}
-		found = append(found, Finding{
+		f := Finding{
 			Part: c.Name, Reason: containersNotReady, Hold: notReadyHold,
 			Description: fmt.Sprintf("%s runs, but is not ready", c),
 			Evidence: []heal.Evidence{
@@ -51,7 +54,17 @@ func findNotReady(pod *corev1.Pod, facts Facts) []Finding {
 				{Path: fmt.Sprintf("status.conditions[%d].reason", i), Value: ready.Reason},
 			},
 			Metadata: map[string]string{"container": c.Name},
-		})
+		}
+		if facts.NoneReady {
+			f.Hold = noneReadyHold
+			f.Metadata["none_ready"] = "true"
+		}
+		if e := facts.probe(readiness, c.Name); e != nil {
+			f.Description += ", its readiness probe fails (" + e.Message + ")"
+			f.Evidence = append(f.Evidence, e.evidence())
+			f.Metadata["probe"] = readiness
+		}
+		found = append(found, f)
 	}
 	return found
 }

@@ -23,6 +23,8 @@ var restarting = Detector[*corev1.Pod]{
 
 	Find:   findRestarting,
 	Excuse: podExcuse,
+
+	BlamesNode: true,
 }
 
 func findRestarting(pod *corev1.Pod, facts Facts) []Finding {
@@ -51,7 +53,7 @@ func findRestarting(pod *corev1.Pod, facts Facts) []Finding {
 }
 
 func restarts(c container, facts Facts) bool {
-	return c.State.Running != nil && facts.Restarts[c.Name] >= max(1, facts.PodRestartThreshold) && facts.BackedOff[c.Name] == 0
+	return c.State.Running != nil && !livenessKills(c, facts) && facts.Restarts[c.Name] >= max(1, facts.PodRestartThreshold) && facts.BackedOff[c.Name] == 0
 }
 
 func times(n int) string {

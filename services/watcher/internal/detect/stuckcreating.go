@@ -25,6 +25,8 @@ var stuckCreating = Detector[*corev1.Pod]{
 
 	Find:   findStuckCreating,
 	Excuse: podExcuse,
+
+	BlamesNode: true,
 }
 
 const (
@@ -69,8 +71,35 @@ func findStuckCreating(pod *corev1.Pod, facts Facts) []Finding {
 		f.Hold = creatingVolumeHold
 		f.Metadata["volume_claims"] = strings.Join(claims, ",")
 	}
+	for _, reason := range obstructions {
+		e := facts.event(reason, "")
+		if e == nil {
+			continue
+		}
+		if f.Metadata["obstruction"] == "" { // the most telling
+			f.Metadata["obstruction"] = obstruction(e)
+			f.Description += "; " + e.Reason + ": " + e.Message
+		}
+		evidence = append(evidence, e.evidence())
+	}
 	f.Evidence = evidence
 	return []Finding{f}
+}
+
+// obstruction is what an event says is in the way, in one word.
+func obstruction(e *Event) string {
+	switch e.Reason {
+	case failedAttachVolume:
+		if strings.Contains(e.Message, "Multi-Attach") {
+			return "multi_attach"
+		}
+		return "volume_attach"
+	case failedMount, failedMapVolume:
+		return "volume_mount"
+	case networkNotReady:
+		return "network"
+	}
+	return "sandbox"
 }
 
 // creating reports whether a container waits for nothing but being created.

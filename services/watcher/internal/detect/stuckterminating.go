@@ -23,11 +23,13 @@ var stuckTerminating = Detector[*corev1.Pod]{
 
 	Find:   findStuckTerminating,
 	Excuse: terminatingExcuse,
+
+	BlamesNode: true,
 }
 
 const terminatingHold = 5 * time.Minute
 
-func findStuckTerminating(pod *corev1.Pod, _ Facts) []Finding {
+func findStuckTerminating(pod *corev1.Pod, facts Facts) []Finding {
 	if pod.DeletionTimestamp == nil {
 		return nil
 	}
@@ -46,6 +48,12 @@ func findStuckTerminating(pod *corev1.Pod, _ Facts) []Finding {
 		f.Description = "the pod was deleted, but is held by " + names
 		f.Evidence = append(f.Evidence, heal.Evidence{Path: "metadata.finalizers", Value: names})
 		f.Metadata["finalizers"] = names
+	}
+	for i := range facts.Events {
+		if e := &facts.Events[i]; e.Reason == failedPreStopHook && e.recent(facts.Now) {
+			f.Evidence = append(f.Evidence, e.evidence())
+			f.Metadata["hook"] = "preStop"
+		}
 	}
 	return []Finding{f}
 }

@@ -20,10 +20,18 @@ var unschedulable = Detector[*corev1.Pod]{
 
 	Reasons: []string{corev1.PodReasonUnschedulable},
 	Hold:    "5 min",
-	Excused: podExcused + "; held back by a scheduling gate",
+	Excused: podExcused + "; held back by a scheduling gate; cluster-autoscaler said in the last 10 min that it brings a node",
 
-	Find:   findUnschedulable,
-	Excuse: podExcuse,
+	Find: findUnschedulable,
+	Excuse: func(pod *corev1.Pod, facts Facts) Excuse {
+		if e := podExcuse(pod, facts); e != None {
+			return e
+		}
+		if facts.event(TriggeredScaleUp, "") != nil {
+			return Masked
+		}
+		return None
+	},
 }
 
 const unschedulableHold = 5 * time.Minute

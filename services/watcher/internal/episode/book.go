@@ -2,7 +2,10 @@ package episode
 
 import (
 	"container/heap"
+	"iter"
+	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -23,6 +26,7 @@ type Book struct {
 	entries map[Key]*entry
 	objects map[string][]*entry // by UID
 	queue   queue               // by due time
+	ends    ends                // of late
 	skipped bool
 }
 
@@ -235,6 +239,18 @@ func (e *entry) adopt(rec Record, rev uint64) {
 	e.since = rec.FirstSeen
 }
 
+// Failing is every failure that has been announced, or is about to be, and
+// that is not seen to be over or to count no more.
+func (b *Book) Failing() iter.Seq[heal.Failure] {
+	return func(yield func(heal.Failure) bool) {
+		for _, e := range b.entries {
+			if e.record != nil && e.record.ResolvedAt.IsZero() && !e.gone && (e.state == Failing || e.state == Unclear) && !yield(e.record.Failure) {
+				return
+			}
+		}
+	}
+}
+
 // Due is every object that is to be looked at again now.
 func (b *Book) Due(now time.Time) []heal.Target {
 	var targets []heal.Target
@@ -303,6 +319,13 @@ func (b *Book) occur(f heal.Failure, rec Record, n int, now time.Time) heal.Fail
 	f.EpisodeID = heal.MakeEpisodeID(b.cfg.Cluster, rec.Key.UID, rec.Key.Detector, rec.Key.Part, rec.FirstSeen)
 	f.Occurrence = n
 	f.Timestamp = heal.Unix{Time: moment(now)}
+	if n := b.ends.count(rec.Key, now); n >= flapping {
+		f.Metadata = maps.Clone(f.Metadata)
+		if f.Metadata == nil {
+			f.Metadata = map[string]string{}
+		}
+		f.Metadata[heal.MetadataFlapping] = strconv.Itoa(n)
+	}
 	return f
 }
 
@@ -320,6 +343,9 @@ func (b *Book) Ended(now time.Time, key Key) {
 	e := b.entries[key]
 	if e == nil {
 		return
+	}
+	if e.record != nil {
+		b.ends.add(key, now)
 	}
 	e.record, e.rev, e.tried = nil, 0, false
 	e.since = time.Time{}

@@ -74,6 +74,9 @@ func controller(obj metav1.Object) heal.Target {
 		return heal.Target{}
 	}
 	owner := heal.Target{APIVersion: ref.APIVersion, Kind: ref.Kind, Namespace: obj.GetNamespace(), Name: ref.Name, UID: string(ref.UID)}
+	if owner.Kind == "Node" && owner.APIVersion == "v1" { // of a static pod; it has no namespace
+		owner.Namespace = ""
+	}
 	if owner.Validate("owner") != nil {
 		return heal.Target{}
 	}

@@ -177,6 +177,7 @@ func TestSlimDeploymentHoldsNoTemplateAndNoAnnotationOfOthers(t *testing.T) {
 		},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &three, Paused: true,
+			Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
 			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "canary"}}}},
 		},
 		Status: appsv1.DeploymentStatus{
@@ -192,9 +193,9 @@ func TestSlimDeploymentHoldsNoTemplateAndNoAnnotationOfOthers(t *testing.T) {
 			Name: "api", Namespace: "shop", UID: "u1", ResourceVersion: "7", Generation: 3,
 			Annotations: map[string]string{detect.RevisionAnnotation: "2"},
 		},
-		Spec: appsv1.DeploymentSpec{Replicas: &three, Paused: true},
+		Spec: appsv1.DeploymentSpec{Replicas: &three, Paused: true, Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}},
 		Status: appsv1.DeploymentStatus{
-			ObservedGeneration: 2, UpdatedReplicas: 1, AvailableReplicas: 3,
+			ObservedGeneration: 2, Replicas: 4, UpdatedReplicas: 1, AvailableReplicas: 3,
 			Conditions: []appsv1.DeploymentCondition{{
 				Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded",
 				Message: strings.Repeat("x", heal.MaxText-len("…")) + "…",

@@ -5,14 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 )
 
 const (
@@ -25,69 +21,58 @@ const (
 )
 
 // health is what we know about our own sight of one kind. It is told by the
-// requests themselves: client-go tries some of them again, for minutes,
-// without telling anybody.
+// requests themselves. It is a stream.Observer.
 type health struct {
-	resource, group string
-	log             *slog.Logger
+	resource, group, namespace string
+	optional                   bool // its absence is no trouble, and not logged as one
+	log                        *slog.Logger
 
 	mu     sync.Mutex // guards what follows
-	asked  time.Time  // of the watch that is being asked for; zero when none is
+	asked  time.Time  // of the request that is not answered yet; zero when none is
+	heard  time.Time  // when something last came
 	since  time.Time  // of the first failure after the last success; zero while all is well
 	err    error
 	logged time.Time
 }
 
-// observe returns r, reporting how its requests fare.
-func (h *health) observe(r reach) reach {
-	return reach{
-		List: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			list, err := r.List(ctx, o)
-			if err != nil {
-				h.failed(ctx, "list", err, time.Now())
-			}
-			return list, err // only a watch shows what happens next
-		},
-		Watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			asked := h.ask()
-			late := time.AfterFunc(maxAnswer, func() { h.late(ctx, asked) })
-			defer late.Stop()
-			w, err := r.Watch(ctx, o)
-			h.answered()
-			switch {
-			case err != nil:
-				h.failed(ctx, "watch", err, asked)
-			case reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()):
-				// What client-go makes of a timeout or a broken connection.
-				h.failed(ctx, "watch", errNoAnswer, asked)
-			default:
-				h.works()
-			}
-			return w, err
-		},
+var errNoAnswer = errors.New("the API server does not answer")
+
+// Asked notes that a request begins, and has its answer told.
+func (h *health) Asked(verb string) (answered func(error)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	asked := time.Now()
+	h.asked = asked
+	late := time.AfterFunc(maxAnswer, func() { h.late(verb, asked) })
+	return func(err error) {
+		late.Stop()
+		h.mu.Lock()
+		h.asked = time.Time{}
+		h.mu.Unlock()
+		switch {
+		case err != nil:
+			h.failed(verb, err, asked)
+		case verb == "watch": // only a watch shows what happens next
+			h.works()
+		}
 	}
 }
 
-var errNoAnswer = errors.New("the API server does not answer")
+// Failed notes that a watch that had begun has failed.
+func (h *health) Failed(verb string, err error) { h.failed(verb, err, time.Now()) }
 
-func (h *health) ask() time.Time {
+// Heard notes that something has come.
+func (h *health) Heard() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.asked = time.Now()
-	return h.asked
-}
-
-func (h *health) answered() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.asked = time.Time{}
+	h.heard = time.Now()
 }
 
 // failed takes in an error of a request that was begun at since.
-func (h *health) failed(ctx context.Context, verb string, err error, since time.Time) {
-	// An expired resource version is answered by a new list, and a request
-	// that we broke off ourselves says nothing.
-	if ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+func (h *health) failed(verb string, err error, since time.Time) {
+	// An expired resource version is answered by reading everything anew, and
+	// a request that we broke off ourselves says nothing.
+	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || errors.Is(err, context.Canceled) {
 		return
 	}
 	h.mu.Lock()
@@ -98,16 +83,13 @@ func (h *health) failed(ctx context.Context, verb string, err error, since time.
 	}
 }
 
-// late takes in that a watch asked for then has not begun yet, if that is so.
-func (h *health) late(ctx context.Context, asked time.Time) {
-	if ctx.Err() != nil {
-		return
-	}
+// late takes in that a request begun then is not answered yet, if that is so.
+func (h *health) late(verb string, asked time.Time) {
 	h.mu.Lock()
-	news := h.asked.Equal(asked) && h.note("watch", errNoAnswer, asked)
+	news := h.asked.Equal(asked) && h.note(verb, errNoAnswer, asked)
 	h.mu.Unlock()
 	if news {
-		h.tell("watch", errNoAnswer)
+		h.tell(verb, errNoAnswer)
 	}
 }
 
@@ -115,7 +97,7 @@ func (h *health) late(ctx context.Context, asked time.Time) {
 // holds mu.
 func (h *health) note(verb string, err error, since time.Time) bool {
 	now := time.Now()
-	h.err = fmt.Errorf("%s %s: %w", verb, h.resource, err)
+	h.err = fmt.Errorf("%s %s: %w", verb, h.what(), err)
 	if h.since.IsZero() {
 		h.since = since
 	}
@@ -126,11 +108,24 @@ func (h *health) note(verb string, err error, since time.Time) bool {
 	return true
 }
 
+func (h *health) what() string {
+	if h.namespace == "" {
+		return h.resource
+	}
+	return h.resource + " in " + h.namespace
+}
+
 func (h *health) tell(verb string, err error) {
 	log := h.log.With("verb", verb, "resource", h.resource, "group", h.group, "err", err)
-	if apierrors.IsForbidden(err) {
+	if h.namespace != "" {
+		log = log.With("namespace", h.namespace)
+	}
+	switch {
+	case h.optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)):
+		log.Info("this cluster does not serve a kind, or does not show it to us; doing without it, and looking again now and then")
+	case apierrors.IsForbidden(err):
 		log.Error("the API server refuses a watch; the watcher's role lacks a rule; trying again")
-	} else {
+	default:
 		log.Warn("cannot watch the cluster; trying again")
 	}
 }
@@ -138,7 +133,7 @@ func (h *health) tell(verb string, err error) {
 func (h *health) works() {
 	h.mu.Lock()
 	since := h.since
-	h.since, h.err, h.logged = time.Time{}, nil, time.Time{}
+	h.since, h.err, h.logged, h.heard = time.Time{}, nil, time.Time{}, time.Now()
 	h.mu.Unlock()
 	if !since.IsZero() {
 		h.log.Info("watching the cluster again", "resource", h.resource, "group", h.group, "after", time.Since(since).Round(time.Millisecond).String())
@@ -154,15 +149,15 @@ func (h *health) blind(synced bool, now time.Time) error {
 	case !synced && h.err != nil:
 		return h.err
 	case !synced:
-		return errors.New(h.resource + ": the initial list has not arrived yet")
+		return errors.New(h.what() + ": the initial list has not arrived yet")
 	case h.err != nil && now.Sub(h.since) > maxBlind:
-		return fmt.Errorf("no watch of %s for %s: %w", h.resource, now.Sub(h.since).Round(time.Second), h.err)
+		return fmt.Errorf("no watch of %s for %s: %w", h.what(), now.Sub(h.since).Round(time.Second), h.err)
 	}
 	return nil
 }
 
-// troubled reports whether the last request failed: then absence from our
-// cache is no proof that an object is gone.
+// troubled reports whether the last request failed: then not to have seen an
+// object is no proof that it is gone.
 func (h *health) troubled() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

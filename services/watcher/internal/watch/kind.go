@@ -1,27 +1,42 @@
 package watch
 
 import (
-	"context"
+	"encoding/json"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
+	"github.com/selfheal/selfheal/services/watcher/internal/stream"
 )
 
 // Everything that is watched. A kind is a file of its own and a line here.
 var kinds = []kind{
 	pods,
 	nodes,
+	events,
+	scaleUps,
 	deployments,
+	statefulSets,
+	daemonSets,
+	jobs,
+	cronJobs,
+	autoscalers,
+	budgets,
+	services,
+	endpointSlices,
+	namespaces,
+	claims,
+	volumes,
+	attachments,
+	storageClasses,
+	quotas,
+	apiServices,
+	validatingWebhooks,
+	mutatingWebhooks,
 }
 
 // A kind is a kind of object that is watched. It hides the object's type, so
@@ -34,6 +49,10 @@ type kind struct {
 	Namespaced bool
 	Optional   bool   // not every cluster serves it: the watcher is ready without it
 	Keep       bool   // all objects are kept, not only suspects: others are judged by them
+	Packed     bool   // they are kept in their encoded form: there are many, and they are seldom looked at
+	Passing    bool   // they are news about others, and none is remembered
+	Glance     bool   // most are dull: they are not even decoded (pods)
+	Resume     bool   // there are many: a new process goes on where another was
 	Fields     string // a field selector; empty for all objects
 	New        func() object
 	Slim       func(any) any // drops what no detector reads; may be given anything
@@ -46,38 +65,12 @@ type object interface {
 	metav1.Object
 }
 
-// path is where the API serves the kind.
-func (k kind) path() string {
-	if k.Group == "" {
-		return "/api/" + k.Version + "/" + k.Resource
+// accept is the forms in which we understand objects of the kind.
+func (k kind) accept() string {
+	if _, ok := k.New().(interface{ Unmarshal([]byte) error }); ok {
+		return stream.Protobuf + "," + stream.JSON
 	}
-	return "/apis/" + k.Version + "/" + k.Resource
-}
-
-// A reach is how to list and watch a kind.
-type reach struct {
-	List  func(context.Context, metav1.ListOptions) (runtime.Object, error)
-	Watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
-}
-
-func (k kind) reach(kube kubernetes.Interface) reach {
-	request := func(o *metav1.ListOptions) *rest.Request {
-		o.FieldSelector = k.Fields
-		return kube.CoreV1().RESTClient().Get().AbsPath(k.path()).VersionedParams(o, scheme.ParameterCodec)
-	}
-	return reach{
-		List: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			list, err := scheme.Scheme.New(schema.FromAPIVersionAndKind(k.Version, k.Kind+"List"))
-			if err != nil {
-				return nil, err
-			}
-			return list, request(&o).Do(ctx).Into(list)
-		},
-		Watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.Watch = true
-			return request(&o).Watch(ctx)
-		},
-	}
+	return stream.JSON
 }
 
 // A view judges the objects of a kind, and remembers between changes what the
@@ -85,8 +78,13 @@ func (k kind) reach(kube kubernetes.Interface) reach {
 // lock, and do no I/O.
 type view struct {
 	judge  func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting
-	change func(old, obj metav1.Object, now time.Time) // old is nil for an object that is new to us
+	change func(obj metav1.Object, known bool, now time.Time) // known: it is not the first time
 	forget func(uid string)
+
+	// What follows may be nil.
+	remembers func(uid []byte) bool                  // something is remembered that may matter, however dull the object looks
+	memory    func(now time.Time) json.RawMessage    // what another process would have to know
+	recall    func(json.RawMessage, time.Time) error // takes it over
 }
 
 // detectors is what is looked for in objects of type T.

@@ -1,11 +1,15 @@
 package watch
 
 import (
+	"maps"
+	"slices"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
 )
@@ -26,22 +30,101 @@ func openNodes(w *Watcher, k kind) view {
 		list: detect.Nodes,
 		node: func(n *corev1.Node) string { return n.Name },
 	}
-	ready := map[string]bool{} // UIDs of the nodes that we have seen ready
+	known := map[string]*nodeHistory{} // by UID
 	return view{
 		judge: func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting {
-			return d.judge(obj.(*corev1.Node), detect.Facts{
+			node := obj.(*corev1.Node)
+			if len(tracked) > 0 {
+				w.suspect(now) // when nothing fails any more, no pod is judged
+			}
+			facts := detect.Facts{
 				Now:        now,
 				Thresholds: w.cfg.Thresholds,
-				SeenReady:  ready[string(obj.GetUID())],
-			}, tracked)
-		},
-		change: func(_, obj metav1.Object, _ time.Time) {
-			if _, c := detect.ReadyCondition(obj.(*corev1.Node)); c != nil && c.Status == corev1.ConditionTrue {
-				ready[string(obj.GetUID())] = true
+				Events:     w.notes.of(subject("Node", node.Name, ""), now),
+				Nodes:      len(known),
+				Usage:      w.usageOf(node),
 			}
+			facts.Accusers, facts.AccusersElsewhere = w.suspicion.against(node.Name)
+			if h := known[string(node.UID)]; h != nil {
+				h.tell(&facts)
+			}
+			sightings := d.judge(node, facts, tracked)
+			tellNodes(sightings, known)
+			return sightings
 		},
-		forget: func(uid string) { delete(ready, uid) },
+		change: func(obj metav1.Object, _ bool, now time.Time) {
+			uid := string(obj.GetUID())
+			if known[uid] == nil {
+				known[uid] = &nodeHistory{}
+			}
+			known[uid].note(obj.(*corev1.Node), now)
+			w.noteRoom(obj.(*corev1.Node), now)
+			w.noteAbsence(obj.(*corev1.Node), now)
+		},
+		forget: func(uid string) {
+			delete(known, uid)
+			delete(w.rooms.nodes, uid)
+			w.forgetAbsence(uid)
+		},
 	}
+}
+
+// tellNodes adds to each failure how many nodes there are, and how many of
+// them are not ready: many at once are not about one of them.
+func tellNodes(sightings []episode.Sighting, known map[string]*nodeHistory) {
+	for i := range sightings {
+		metadata := sightings[i].Failure.Metadata
+		if metadata == nil {
+			continue
+		}
+		notReady := 0
+		for _, h := range known {
+			if !h.ready {
+				notReady++
+			}
+		}
+		metadata["nodes"], metadata["nodes_not_ready"] = strconv.Itoa(len(known)), strconv.Itoa(notReady)
+	}
+}
+
+// A nodeHistory is what a node does not say itself.
+type nodeHistory struct {
+	seen      bool // at least once
+	ready     bool // when last seen
+	seenReady bool
+	changes   detect.Tally // of ready
+	boot      string
+	rebooted  time.Time
+	cordoned  time.Time
+}
+
+// note takes in how a node is now.
+func (h *nodeHistory) note(node *corev1.Node, now time.Time) {
+	_, c := detect.ReadyCondition(node)
+	ready := c != nil && c.Status == corev1.ConditionTrue
+	if h.seen && ready != h.ready {
+		h.changes = h.changes.Add(1, now, detect.FlapWindow)
+	}
+	h.seen, h.ready, h.seenReady = true, ready, h.seenReady || ready
+	if boot := node.Status.NodeInfo.BootID; boot != "" {
+		if h.boot != "" && h.boot != boot {
+			h.rebooted = now
+		}
+		h.boot = boot
+	}
+	switch {
+	case !node.Spec.Unschedulable:
+		h.cordoned = time.Time{}
+	case h.cordoned.IsZero():
+		h.cordoned = now
+	}
+}
+
+func (h *nodeHistory) tell(facts *detect.Facts) {
+	facts.SeenReady = h.seenReady
+	facts.ReadyChanges = h.changes.Within(facts.Now, detect.FlapWindow)
+	facts.Rebooted = h.rebooted
+	facts.CordonSeen = h.cordoned
 }
 
 // slimNode keeps of a node what detectors read. Add to it what a new one needs.
@@ -53,10 +136,35 @@ func slimNode(obj any) any {
 	slim := &corev1.Node{
 		ObjectMeta: slimMeta(n.ObjectMeta),
 		Spec:       corev1.NodeSpec{Unschedulable: n.Spec.Unschedulable, Taints: n.Spec.Taints},
+		Status:     corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{BootID: clip(n.Status.NodeInfo.BootID)}},
 	}
+	slim.Labels = keep(nil, n.Labels, false, slices.Concat(detect.ControlPlaneLabels, slices.Sorted(maps.Keys(detect.ProviderMarks)))...)
+	slim.Annotations = keep(slim.Annotations, n.Annotations, false, slices.Sorted(maps.Keys(detect.ProviderMarks))...)
+	slim.Annotations = keep(slim.Annotations, n.Annotations, true, heal.AnnotationOwnedBy, heal.AnnotationDecisionID)
+	slim.Labels = keep(slim.Labels, n.Labels, true, karpenterPool)
+	slim.Status.Allocatable = allocatable(n.Status.Allocatable)
 	for _, c := range n.Status.Conditions {
 		c.Message = clip(c.Message)
 		slim.Status.Conditions = append(slim.Status.Conditions, c)
 	}
 	return slim
+}
+
+// keep adds to kept those of all that have one of keys; without their values
+// unless these say something.
+func keep(kept, all map[string]string, values bool, keys ...string) map[string]string {
+	for _, key := range keys {
+		value, ok := all[key]
+		if !ok {
+			continue
+		}
+		if kept == nil {
+			kept = map[string]string{}
+		}
+		kept[key] = ""
+		if values {
+			kept[key] = clip(value)
+		}
+	}
+	return kept
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/lru"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -17,31 +16,22 @@ const (
 	ownersKept   = 4096
 )
 
-// A climb reads the one kind of controller that is itself controlled.
-type climb struct {
-	Group, Version, Kind, Resource string
-	Get                            func(ctx context.Context, kube kubernetes.Interface, namespace, name string) (metav1.Object, error)
-}
-
-// The steps of owner chains. All other controllers are the top of theirs.
-var climbs = []climb{
-	{"apps", "apps/v1", "ReplicaSet", "replicasets", func(ctx context.Context, kube kubernetes.Interface, namespace, name string) (metav1.Object, error) {
-		return kube.AppsV1().ReplicaSets(namespace).Get(ctx, name, metav1.GetOptions{})
-	}},
-	{"batch", "batch/v1", "Job", "jobs", func(ctx context.Context, kube kubernetes.Interface, namespace, name string) (metav1.Object, error) {
-		return kube.BatchV1().Jobs(namespace).Get(ctx, name, metav1.GetOptions{})
-	}},
+// The steps of owner chains: the kinds of controller that are controlled
+// themselves. All others are the top of theirs.
+var climbs = []kind{
+	{Version: "apps/v1", Kind: "ReplicaSet", Group: "apps", Resource: "replicasets", Namespaced: true},
+	{Version: "batch/v1", Kind: "Job", Group: "batch", Resource: "jobs", Namespaced: true},
 }
 
 // owners finds the top controller of a chain, asking the API server once for
 // each controller.
 type owners struct {
-	kube kubernetes.Interface
-	seen *lru.Cache // UID of a controller to the heal.Target that controls it; zero for none
+	metadata func(context.Context, kind, name) (metav1.Object, error)
+	seen     *lru.Cache // UID of a controller to the heal.Target that controls it; zero for none
 }
 
-func newOwners(kube kubernetes.Interface) *owners {
-	return &owners{kube: kube, seen: lru.New(ownersKept)}
+func newOwners(s server) *owners {
+	return &owners{metadata: s.metadata, seen: lru.New(ownersKept)}
 }
 
 // top is the uppermost controller above direct, or how far it came until the
@@ -64,11 +54,11 @@ func (o *owners) top(ctx context.Context, direct heal.Target) (heal.Target, erro
 	return direct, nil
 }
 
-func (o *owners) above(ctx context.Context, c climb, t heal.Target) (heal.Target, error) {
+func (o *owners) above(ctx context.Context, c kind, t heal.Target) (heal.Target, error) {
 	if known, ok := o.seen.Get(t.UID); ok {
 		return known.(heal.Target), nil
 	}
-	obj, err := c.Get(ctx, o.kube, t.Namespace, t.Name)
+	obj, err := o.metadata(ctx, c, name{t.Namespace, t.Name})
 	if err != nil {
 		return heal.Target{}, err
 	}

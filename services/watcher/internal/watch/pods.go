@@ -16,6 +16,8 @@ var pods = kind{
 	Kind:       "Pod",
 	Resource:   "pods",
 	Namespaced: true,
+	Glance:     true,
+	Resume:     true,
 	New:        func() object { return new(corev1.Pod) },
 	Slim:       slimPod,
 	Open:       openPods,
@@ -27,37 +29,38 @@ func openPods(w *Watcher, k kind) view {
 		list: detect.Pods,
 		node: func(p *corev1.Pod) string { return p.Spec.NodeName },
 	}
-	var (
-		restarts = tallies{window: detect.RestartWindow}
-		backoffs = tallies{window: detect.RestartWindow}
-		oomKills = tallies{window: detect.OOMWindow}
-	)
+	past := newPodPast()
 	return view{
 		judge: func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting {
 			pod := obj.(*corev1.Pod)
+			if len(tracked) > 0 {
+				w.suspect(now)
+			}
 			return d.judge(pod, detect.Facts{
 				Now:         now,
 				Thresholds:  w.cfg.Thresholds,
-				Restarts:    restarts.of(string(pod.UID), now),
-				BackedOff:   backoffs.of(string(pod.UID), now),
-				OOMKills:    oomKills.of(string(pod.UID), now),
+				Restarts:    past.Restarts.of(string(pod.UID), now),
+				BackedOff:   past.Backoffs.of(string(pod.UID), now),
+				OOMKills:    past.OOMKills.of(string(pod.UID), now),
 				NodeFailing: w.nodeFailing(pod.Spec.NodeName),
+				Usage:       w.usageOf(pod),
+				NodeOOM:     w.notes.last(subject("Node", pod.Spec.NodeName, ""), "SystemOOM", now),
+				Events:      w.notes.of(podSubject(pod), now),
+				NoneReady:   !w.barren.bears(pod),
 			}, tracked)
 		},
-		change: func(old, obj metav1.Object, now time.Time) {
+		change: func(obj metav1.Object, known bool, now time.Time) {
 			pod := obj.(*corev1.Pod)
-			before, _ := old.(*corev1.Pod)
-			noteOOMKills(&oomKills, before, pod, now)
-			if before != nil { // of a pod that is new to us nothing else is known but a total
-				noteRestarts(&restarts, before, pod, now)
-			}
-			noteBackoffs(&backoffs, before, pod, now)
+			before, _ := w.find(k.Version, k.Kind, pod.Namespace, pod.Name).(*corev1.Pod)
+			past.note(before, pod, known, now)
 		},
-		forget: func(uid string) {
-			restarts.forget(uid)
-			backoffs.forget(uid)
-			oomKills.forget(uid)
+		forget: func(id string) {
+			past.forget(id)
+			w.notes.forget(id)
 		},
+		remembers: func(id []byte) bool { return past.has(id) || w.notes.has(id) },
+		memory:    past.save,
+		recall:    past.load,
 	}
 }
 
@@ -111,7 +114,7 @@ func slimVolumes(list []corev1.Volume) []corev1.Volume {
 func slimPodConditions(list []corev1.PodCondition) []corev1.PodCondition {
 	slim := make([]corev1.PodCondition, len(list))
 	for i, c := range list {
-		slim[i] = corev1.PodCondition{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: clip(c.Message)}
+		slim[i] = corev1.PodCondition{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: clip(c.Message), LastTransitionTime: c.LastTransitionTime}
 	}
 	return slim
 }

@@ -17,6 +17,9 @@ const attemptLimit = 15 * time.Second
 
 // work settles keys until ctx is done. No two workers have the same key.
 func (w *Watcher) work(ctx context.Context) {
+	if !w.maySpeak(ctx) {
+		return
+	}
 	for {
 		key, ended := w.queue.Get()
 		if ended || ctx.Err() != nil {
@@ -200,7 +203,11 @@ func (w *Watcher) stored(rec episode.Record, rev uint64) {
 func (w *Watcher) ended(key episode.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	t, known := w.book.Target(key)
 	w.book.Ended(time.Now(), key)
+	if s := w.sources[t.APIVersion+"/"+t.Kind]; known && s != nil {
+		s.release(name{t.Namespace, t.Name}, t.UID)
+	}
 	w.poke()
 }
 

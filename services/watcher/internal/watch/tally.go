@@ -1,8 +1,10 @@
 package watch
 
 import (
-	"slices"
+	"strconv"
+	"strings"
 	"time"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -62,23 +64,27 @@ func (r *tallies) of(uid string, now time.Time) map[string]int {
 	return counts
 }
 
+// has reports whether anything happened to a pod of late.
+func (r *tallies) has(uid []byte) bool { return r.pods[string(uid)] != nil }
+
 func (r *tallies) forget(uid string) { delete(r.pods, uid) }
 
-// noteRestarts takes in what a change says. A container without a status in
-// old had not been started yet.
-func noteRestarts(r *tallies, old, pod *corev1.Pod, now time.Time) {
-	each(old, pod, func(before, c *corev1.ContainerStatus) {
-		if grown := int(c.RestartCount - before.RestartCount); grown > 0 {
+// noteRestarts takes in what a change says. A container without a count in
+// before had not been started again yet.
+func noteRestarts(r *tallies, before counts, pod *corev1.Pod, now time.Time) {
+	each(pod, func(c *corev1.ContainerStatus) {
+		if grown := int(c.RestartCount) - before.of(c.Name); grown > 0 {
 			r.add(string(pod.UID), c.Name, grown, now)
 		}
 	})
 }
 
-// noteBackoffs takes in that containers begin to wait in CrashLoopBackOff. Old
-// is nil for a pod that is new to us.
-func noteBackoffs(r *tallies, old, pod *corev1.Pod, now time.Time) {
-	each(old, pod, func(before, c *corev1.ContainerStatus) {
-		if backsOff(c) && !backsOff(before) {
+// noteBackoffs takes in that containers begin to wait in CrashLoopBackOff.
+// Before is the pod as we last held it: nil for one that was well, or that is
+// new to us.
+func noteBackoffs(r *tallies, before, pod *corev1.Pod, now time.Time) {
+	each(pod, func(c *corev1.ContainerStatus) {
+		if backsOff(c) && !backsOff(statusOf(before, c.Name)) {
 			r.add(string(pod.UID), c.Name, 1, now)
 		}
 	})
@@ -89,42 +95,73 @@ func backsOff(c *corev1.ContainerStatus) bool {
 }
 
 // noteOOMKills takes in that containers have ended for want of memory. Unlike
-// a total of restarts, such an end says when it was, also in a pod that is new
-// to us: then old is nil.
-func noteOOMKills(r *tallies, old, pod *corev1.Pod, now time.Time) {
-	each(old, pod, func(before, c *corev1.ContainerStatus) {
+// a total of restarts, such an end says when it was, by which it is known again.
+func noteOOMKills(r *tallies, pod *corev1.Pod, now time.Time) {
+	each(pod, func(c *corev1.ContainerStatus) {
 		for _, end := range []*corev1.ContainerStateTerminated{c.LastTerminationState.Terminated, c.State.Terminated} {
-			if end == nil || end.Reason != "OOMKilled" || now.Sub(end.FinishedAt.Time) >= r.window || knew(before, end) {
+			if end == nil || end.Reason != "OOMKilled" || now.Sub(end.FinishedAt.Time) >= r.window {
 				continue
 			}
-			r.add(string(pod.UID), c.Name, 1, now)
+			known := r.pods[string(pod.UID)][c.Name]
+			if len(known) == 0 || known[len(known)-1].Before(end.FinishedAt.Time) {
+				r.add(string(pod.UID), c.Name, 1, end.FinishedAt.Time)
+			}
 		}
 	})
 }
 
-// knew reports whether a container's earlier status shows the same end.
-func knew(before *corev1.ContainerStatus, end *corev1.ContainerStateTerminated) bool {
-	return slices.ContainsFunc([]*corev1.ContainerStateTerminated{before.LastTerminationState.Terminated, before.State.Terminated},
-		func(e *corev1.ContainerStateTerminated) bool { return e != nil && e.FinishedAt.Equal(&end.FinishedAt) })
-}
-
-// each hands over every container's status, with the one in old, or with an
-// empty one if there is none.
-func each(old, pod *corev1.Pod, do func(before, c *corev1.ContainerStatus)) {
-	if old == nil {
-		old = &corev1.Pod{}
-	}
-	pairs := func(old, list []corev1.ContainerStatus) {
+// each hands over every container's status.
+func each(pod *corev1.Pod, do func(c *corev1.ContainerStatus)) {
+	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range list {
-			before := &corev1.ContainerStatus{}
-			for j := range old {
-				if old[j].Name == list[i].Name {
-					before = &old[j]
-				}
-			}
-			do(before, &list[i])
+			do(&list[i])
 		}
 	}
-	pairs(old.Status.InitContainerStatuses, pod.Status.InitContainerStatuses)
-	pairs(old.Status.ContainerStatuses, pod.Status.ContainerStatuses)
+}
+
+// statusOf is the status of a container, or an empty one.
+func statusOf(pod *corev1.Pod, container string) (status *corev1.ContainerStatus) {
+	status = &corev1.ContainerStatus{}
+	if pod != nil {
+		each(pod, func(c *corev1.ContainerStatus) {
+			if c.Name == container {
+				status = c
+			}
+		})
+	}
+	return status
+}
+
+// counts are the restarts of a pod's containers, as "name=n,…" of those that
+// have been. Pods of one workload often have the same, which is kept once.
+type counts struct{ unique.Handle[string] }
+
+func countsOf(pod *corev1.Pod) counts {
+	var all []byte
+	each(pod, func(c *corev1.ContainerStatus) {
+		if c.RestartCount > 0 {
+			all = append(all, c.Name...)
+			all = append(all, '=')
+			all = strconv.AppendInt(all, int64(c.RestartCount), 10)
+			all = append(all, ',')
+		}
+	})
+	if len(all) == 0 {
+		return counts{}
+	}
+	return counts{unique.Make(string(all))}
+}
+
+// of is how often a container has been started again.
+func (c counts) of(container string) int {
+	if c == (counts{}) {
+		return 0
+	}
+	for entry := range strings.SplitSeq(c.Value(), ",") {
+		if name, n, found := strings.Cut(entry, "="); found && name == container {
+			total, _ := strconv.Atoi(n) // written by countsOf
+			return total
+		}
+	}
+	return 0
 }

@@ -36,7 +36,7 @@ func TestOnlyRestartsThatWereSeenAreCounted(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := tallies{window: detect.RestartWindow}
-			noteRestarts(&r, pod(tt.old), pod(tt.now), noon)
+			noteRestarts(&r, countsOf(pod(tt.old)), pod(tt.now), noon)
 			if diff := cmp.Diff(tt.want, r.of("u1", noon)); diff != "" {
 				t.Errorf("restarts (-want +got):\n%s", diff)
 			}
@@ -109,14 +109,47 @@ func TestEachEndForWantOfMemoryIsCountedOnce(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := tallies{window: detect.OOMWindow}
-			var before *corev1.Pod
 			for _, now := range tt.seen {
-				noteOOMKills(&r, before, now, noon)
-				before = now
+				noteOOMKills(&r, now, noon)
 			}
 			if diff := cmp.Diff(tt.want, r.of("u1", noon)); diff != "" {
 				t.Errorf("ends (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestPodThatIsNewToUsHasNoRestartsAndOneThatIsKnownHas(t *testing.T) {
+	pod := func(restarts int32) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u1"}, Status: corev1.PodStatus{
+			ContainerStatuses: []corev1.ContainerStatus{{Name: "api", RestartCount: restarts}, {Name: "web", RestartCount: 2}},
+		}}
+	}
+	p := newPodPast()
+	p.note(nil, pod(300), false, noon)
+	if p.has([]byte("u1")) {
+		t.Errorf("a total of a pod that is new to us is taken for restarts: %v", p.Restarts.of("u1", noon))
+	}
+	p.note(nil, pod(301), false, noon) // not known as an object, but its restarts are
+	p.note(nil, pod(303), true, noon)
+	if diff := cmp.Diff(map[string]int{"api": 3}, p.Restarts.of("u1", noon)); diff != "" {
+		t.Errorf("restarts (-want +got):\n%s", diff)
+	}
+
+	q := newPodPast()
+	if err := q.load(p.save(noon), noon); err != nil {
+		t.Fatal(err)
+	}
+	q.note(nil, pod(304), false, noon)
+	if diff := cmp.Diff(map[string]int{"api": 4}, q.Restarts.of("u1", noon)); diff != "" {
+		t.Errorf("restarts after the memory was passed on (-want +got):\n%s", diff)
+	}
+	later := noon.Add(detect.RestartWindow)
+	if data := q.save(later); data != nil || q.has([]byte("u1")) {
+		t.Errorf("%s is remembered after the window", data)
+	}
+	q.forget("u1")
+	if len(q.counts) != 0 {
+		t.Errorf("%d pods are remembered that are gone", len(q.counts))
 	}
 }

@@ -1,7 +1,7 @@
 // Package watch looks at the cluster's objects as they change, has them
 // judged, and publishes the failures that follow.
 //
-//	informers -> detectors -> book of episodes -> queue of keys -> store, bus
+//	streams -> glances -> detectors -> book of episodes -> queue of keys -> store, bus
 //
 // It promises that
 //
@@ -11,6 +11,8 @@
 //     latest state is published when its turn comes: never a queue that grows;
 //   - everything is derived from what is seen now and what is stored, so
 //     nothing is lost by a restart, by NATS being away, or by a missed change;
+//   - of what is well nothing is kept, but for the few kinds by which others
+//     are judged, and some 55 bytes for each object;
 //   - two watchers of one cluster, or one before and after a restart, agree on
 //     the ids of what they publish.
 package watch
@@ -20,30 +22,34 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/klog/v2"
 
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
+	"github.com/selfheal/selfheal/services/watcher/internal/own"
+	"github.com/selfheal/selfheal/services/watcher/internal/usage"
 )
 
-// Config says what is looked for and how often. All fields are required.
+// Config says what is looked for and how often. All fields but Namespaces
+// and Own are required.
 type Config struct {
 	Thresholds detect.Thresholds
 	Schedule   episode.Schedule // of announcements
 	Recheck    time.Duration    // a suspect is judged again this often even if nothing changes
+	Namespaces []string         // to be watched, with rights in these alone; none means all of the cluster
+	Own        []own.Kind       // kinds that detectors of the operator's own look at; may be empty
 }
 
 const (
@@ -56,15 +62,23 @@ const (
 
 // A Watcher watches one cluster.
 type Watcher struct {
-	cfg     Config
-	log     *slog.Logger
-	bus     *bus.Bus
-	store   *bus.Store[episode.Record]
-	metrics *metrics
-	owners  *owners
-	sources map[string]*source // by version and kind
-	queue   workqueue.TypedRateLimitingInterface[episode.Key]
-	wake    chan struct{} // holds one token: something may be due sooner
+	cfg       Config
+	log       *slog.Logger
+	bus       *bus.Bus
+	store     *bus.Store[episode.Record]
+	server    server
+	identity  string // of the server, as positions name it
+	positions *bus.Store[position]
+	metrics   *metrics
+	owners    *owners
+	sources   map[string]*source // by version and kind
+	queue     workqueue.TypedRateLimitingInterface[episode.Key]
+	fetches   workqueue.TypedInterface[fetch]
+	asides    workqueue.TypedInterface[fetch]
+	wake      chan struct{}   // holds one token: something may be due sooner
+	begun     <-chan struct{} // nothing is published before it is closed; nil: at once
+	weights   *weights        // what every pod asks for
+	using     *usage.Poller   // what is used; nil if nobody asks for that
 
 	detected  atomic.Int64
 	troubled  atomic.Bool // the last attempt to publish failed
@@ -73,91 +87,62 @@ type Watcher struct {
 	mu     sync.Mutex // guards what follows, and the views of sources
 	book   *episode.Book
 	judged map[ref]struct{} // to be judged again: what is known about them has changed
+
+	notes     notes     // what Kubernetes' own events say
+	suspicion suspicion // of nodes
+	barren    barren    // which workloads have nothing that works
+	network   network   // what services lead to
+	rooms     rooms     // what nodes can take
+	absences  absences  // which nodes are away
 }
 
 // A ref names an object, whichever has the name.
 type ref struct{ Version, Kind, Namespace, Name string }
 
-// A source is one kind, being watched.
-type source struct {
-	kind
-	informer cache.SharedIndexInformer
-	handled  cache.ResourceEventHandlerRegistration
-	health   *health
-	view     view
-}
-
 // New returns a Watcher that does nothing until Run. A nil Registerer keeps
 // no metrics.
-func New(cfg Config, kube kubernetes.Interface, b *bus.Bus, log *slog.Logger, reg prometheus.Registerer) (*Watcher, error) {
+func New(cfg Config, kube *rest.Config, b *bus.Bus, log *slog.Logger, reg prometheus.Registerer) (*Watcher, error) {
 	m, err := newMetrics(reg)
 	if err != nil {
 		return nil, err
 	}
+	if len(cfg.Namespaces) > maxParts {
+		return nil, fmt.Errorf("namespaces: %d of them, want at most %d; watch the whole cluster instead", len(cfg.Namespaces), maxParts)
+	}
+	server, err := connect(kube)
+	if err != nil {
+		return nil, err
+	}
 	w := &Watcher{
-		cfg:     cfg,
-		log:     log,
-		bus:     b,
-		store:   bus.NewStore[episode.Record](b, bus.EpisodesBucket),
-		metrics: m,
-		owners:  newOwners(kube),
-		sources: map[string]*source{},
+		cfg:       cfg,
+		log:       log,
+		bus:       b,
+		store:     bus.NewStore[episode.Record](b, bus.EpisodesBucket),
+		metrics:   m,
+		server:    server,
+		identity:  identity(kube),
+		positions: bus.NewStore[position](b, bus.PositionsBucket),
+		owners:    newOwners(server),
+		sources:   map[string]*source{},
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[episode.Key](retryFirst, retryLimit)),
-		wake:   make(chan struct{}, 1),
-		judged: map[ref]struct{}{},
-		book:   episode.NewBook(episode.Config{Cluster: b.Cluster(), Schedule: cfg.Schedule, Recheck: cfg.Recheck, Max: maxSuspects}),
+		fetches: workqueue.NewTyped[fetch](),
+		asides:  workqueue.NewTyped[fetch](),
+		wake:    make(chan struct{}, 1),
+		weights: newWeights(),
+		judged:  map[ref]struct{}{},
+		book:    episode.NewBook(episode.Config{Cluster: b.Cluster(), Schedule: cfg.Schedule, Recheck: cfg.Recheck, Max: maxSuspects}),
 	}
-	for _, k := range kinds {
-		s, err := w.source(k, kube)
-		if err != nil {
-			return nil, fmt.Errorf("watch %s: %w", k.Resource, err)
+	all := slices.Clone(kinds)
+	for _, k := range cfg.Own {
+		all = append(all, ownKind(k))
+	}
+	for _, k := range all {
+		if k.Namespaced || len(cfg.Namespaces) == 0 {
+			w.sources[k.key()] = w.source(k)
 		}
-		w.sources[k.Version+"/"+k.Kind] = s
 	}
 	return w, nil
-}
-
-func (w *Watcher) source(k kind, kube kubernetes.Interface) (*source, error) {
-	s := &source{kind: k, health: &health{resource: k.Resource, group: k.Group, log: w.log}, view: k.Open(w, k)}
-	r := s.health.observe(k.reach(kube))
-	s.informer = cache.NewSharedIndexInformerWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc:  r.List,
-		WatchFuncWithContext: r.Watch,
-	}, kube), k.New(), cache.SharedIndexInformerOptions{})
-	var err error
-	s.handled, err = s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { w.changed(s, nil, obj) },
-		UpdateFunc: func(old, obj any) { w.changed(s, old, obj) },
-		DeleteFunc: func(obj any) {
-			if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-				obj = last.Obj
-			}
-			if o, ok := obj.(metav1.Object); ok {
-				w.gone(s, string(o.GetUID()))
-			}
-		},
-	})
-	return s, errors.Join(err,
-		s.informer.SetTransform(func(obj any) (any, error) { return k.Slim(obj), nil }),
-		// Requests have told health already; what is left are streams that broke off.
-		s.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-			w.log.Debug("a watch ended", "resource", k.Resource, "group", k.Group, "err", err)
-		}))
-}
-
-func (s *source) synced() bool { return s.handled.HasSynced() }
-
-// Rules is what the watcher must be allowed to do. It only ever reads.
-func Rules() []rbacv1.PolicyRule {
-	var rules []rbacv1.PolicyRule
-	for _, k := range kinds {
-		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{k.Group}, Resources: []string{k.Resource}, Verbs: []string{"list", "watch"}})
-	}
-	for _, c := range climbs {
-		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{c.Group}, Resources: []string{c.Resource}, Verbs: []string{"get"}})
-	}
-	return rules
 }
 
 // Run watches until ctx is done, then finishes what is being published.
@@ -165,15 +150,22 @@ func (w *Watcher) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer w.queue.ShutDown()
+	defer w.fetches.ShutDown()
+	defer w.asides.ShutDown()
 
-	// What client-go says about its own work is for debugging; what matters
-	// to an operator is said by health.
-	quiet := klog.NewContext(ctx, logr.FromSlogHandler(w.log.Handler()).V(-int(slog.LevelDebug)))
-	for _, s := range w.sources {
-		running.Go(func() { s.informer.RunWithContext(quiet) })
+	streams := w.start(ctx)
+	for range fetchers {
+		running.Go(func() { w.fetchAll(ctx) })
 	}
+	running.Go(func() { w.fetchAsides(ctx) })
+	running.Go(func() {
+		w.keepPositions(ctx)
+		streams.Wait()
+		w.leave(context.WithoutCancel(ctx))
+	})
 	running.Go(func() { w.keepTime(ctx) })
 	running.Go(func() { w.remember(ctx) })
+	running.Go(func() { w.followDrains(ctx) })
 	for range workers {
 		running.Go(func() { w.work(ctx) })
 	}
@@ -181,23 +173,77 @@ func (w *Watcher) Run(ctx context.Context) error {
 	return nil
 }
 
+const (
+	// Kinds are read for the first time a few at once, which takes no longer
+	// than all at once, but less memory. One that does not come waits no
+	// longer than this in the way of others; the one that has most by far is
+	// read beside them.
+	firstReads    = 2
+	firstReadTime = 3 * time.Second
+)
+
+// start has every kind followed from where a watcher before us was, and waits
+// for none of it.
+func (w *Watcher) start(ctx context.Context) *sync.WaitGroup {
+	var streams sync.WaitGroup
+	var unread atomic.Int64
+	gate := make(chan struct{}, firstReads)
+	for _, s := range w.sources {
+		for _, p := range s.parts {
+			unread.Add(1)
+			pass := func() {}
+			if !p.Glance {
+				pass = sync.OnceFunc(func() { <-gate })
+			}
+			p.first = sync.OnceFunc(func() {
+				pass()
+				if unread.Add(-1) == 0 { // what reading so much at once took is not needed any more
+					debug.FreeOSMemory()
+				}
+			})
+			streams.Go(func() {
+				p.open(p.load(ctx))
+				if !p.Glance {
+					select {
+					case gate <- struct{}{}:
+					case <-ctx.Done():
+						return
+					}
+					defer time.AfterFunc(firstReadTime, pass).Stop()
+				}
+				p.stream.Run(ctx)
+			})
+		}
+	}
+	return &streams
+}
+
 // Connected reports why the cluster cannot be seen now, or nil.
 func (w *Watcher) Connected() error {
 	now := time.Now()
-	var errs []error
-	for _, k := range kinds {
-		s := w.sources[k.Version+"/"+k.Kind]
-		errs = append(errs, s.health.blind(s.synced(), now))
-	}
-	return errors.Join(errs...)
+	return w.each(func(p *part) error { return p.health.blind(p.synced.Load(), now) })
 }
 
 // Active reports why not everything is being watched yet, or nil.
 func (w *Watcher) Active() error {
+	return w.each(func(p *part) error {
+		if !p.synced.Load() {
+			return fmt.Errorf("%s: the initial list has not been read yet", p.health.what())
+		}
+		return nil
+	})
+}
+
+// each asks every part that we cannot do without, in the order of kinds.
+func (w *Watcher) each(ask func(*part) error) error {
 	var errs []error
 	for _, k := range kinds {
-		if !w.sources[k.Version+"/"+k.Kind].synced() {
-			errs = append(errs, fmt.Errorf("%s: the initial list has not been read yet", k.Resource))
+		s := w.sources[k.key()]
+		if s == nil || s.Optional {
+			continue
+		}
+		for _, p := range s.parts {
+			errs = append(errs, ask(p))
 		}
 	}
 	return errors.Join(errs...)
@@ -206,63 +252,24 @@ func (w *Watcher) Active() error {
 // Detected is how many failures were announced for the first time.
 func (w *Watcher) Detected() int64 { return w.detected.Load() }
 
-// find returns an object as we last saw it, or nil.
-func (w *Watcher) find(version, kind, namespace, name string) metav1.Object {
+// find returns an object of a kind that is kept, or one that is suspect, as we
+// last saw it; or nil. The caller holds mu.
+func (w *Watcher) find(version, kind, namespace, named string) metav1.Object {
 	s := w.sources[version+"/"+kind]
 	if s == nil {
 		return nil
 	}
-	obj, _, _ := s.informer.GetStore().GetByKey(cache.NewObjectName(namespace, name).String()) // the error is always nil
-	o, _ := obj.(metav1.Object)
-	return o
-}
-
-// changed takes in what an informer brings. Old is nil for a new object.
-func (w *Watcher) changed(s *source, oldObj, newObj any) {
-	obj, ok := newObj.(metav1.Object)
-	if !ok {
-		return
-	}
-	old, _ := oldObj.(metav1.Object)
-	if old != nil && old.GetUID() != obj.GetUID() { // replaced while we did not look
-		w.gone(s, string(old.GetUID()))
-		old = nil
-	}
-	now := time.Now()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s.view.change(old, obj, now)
-	tracked := w.book.Tracked(string(obj.GetUID()))
-	sightings := s.view.judge(obj, now, tracked)
-	if len(sightings) == 0 && len(tracked) == 0 {
-		return // nearly always
-	}
-	// The timer may have judged a newer version already. What is stored is the newest.
-	latest := w.find(s.Version, s.Kind, obj.GetNamespace(), obj.GetName())
-	if latest == nil || latest.GetUID() != obj.GetUID() {
-		return // deleted since; we are about to be told
-	}
-	if latest != obj {
-		sightings = s.view.judge(latest, now, tracked)
-	}
-	w.see(s, latest, sightings, now)
+	return s.held.get(name{namespace, named})
 }
 
 // see enters sightings into the book; the caller holds mu.
-func (w *Watcher) see(s *source, obj metav1.Object, sightings []episode.Sighting, now time.Time) {
+func (w *Watcher) see(k kind, obj metav1.Object, sightings []episode.Sighting, now time.Time) {
 	for i := range sightings {
 		if sightings[i].State == episode.Failing {
 			w.metrics.observations.WithLabelValues(string(sightings[i].Failure.Type)).Inc()
 		}
 	}
-	w.enqueue(w.book.See(now, target(s.kind, obj), sightings))
-}
-
-func (w *Watcher) gone(s *source, uid string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s.view.forget(uid)
-	w.enqueue(w.book.Gone(time.Now(), uid))
+	w.enqueue(w.book.See(now, target(k, obj), sightings))
 }
 
 func (w *Watcher) enqueue(keys []episode.Key) {
@@ -295,13 +302,12 @@ func (w *Watcher) keepTime(ctx context.Context) {
 		w.mu.Lock()
 		due := w.book.Due(time.Now())
 		passedOver := w.book.Skipped()
-		for r := range w.judged {
-			if obj := w.find(r.Version, r.Kind, r.Namespace, r.Name); obj != nil {
-				due = append(due, target(w.sources[r.Version+"/"+r.Kind].kind, obj))
-			}
-		}
+		again := slices.Collect(maps.Keys(w.judged))
 		clear(w.judged)
 		w.mu.Unlock()
+		for _, r := range again {
+			w.lookAgain(r)
+		}
 		for _, t := range due {
 			w.look(t)
 		}
@@ -324,35 +330,12 @@ func (w *Watcher) keepTime(ctx context.Context) {
 	}
 }
 
-// look judges one object again, as it is now.
-func (w *Watcher) look(t heal.Target) {
-	s := w.sources[t.APIVersion+"/"+t.Kind]
-	if s == nil || !s.synced() {
-		return // the book asks again
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := time.Now()
-	obj := w.find(t.APIVersion, t.Kind, t.Namespace, t.Name)
-	if obj == nil || string(obj.GetUID()) != t.UID {
-		if !s.health.troubled() {
-			w.enqueue(w.book.Gone(now, t.UID))
-		}
-		return
-	}
-	w.see(s, obj, s.view.judge(obj, now, w.book.Tracked(t.UID)), now)
-}
-
-// lookAtAll judges every object there is: some were passed over while the
-// book was full.
+// lookAtAll has everything read again: some objects were passed over while the
+// book was full, and nothing is kept of them.
 func (w *Watcher) lookAtAll() {
 	w.log.Warn("too many objects were failing at once to keep track of all; looking at every object again", "limit", maxSuspects)
 	for _, s := range w.sources {
-		for _, obj := range s.informer.GetStore().List() {
-			if o, ok := obj.(metav1.Object); ok {
-				w.look(target(s.kind, o))
-			}
-		}
+		s.refresh()
 	}
 }
 

@@ -1,0 +1,85 @@
+package watch
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/watcher/internal/detect"
+)
+
+func TestHistoryOfANodeIsWhatWeSawOfIt(t *testing.T) {
+	node := func(ready corev1.ConditionStatus, boot string, cordoned bool) *corev1.Node {
+		return &corev1.Node{
+			Spec: corev1.NodeSpec{Unschedulable: cordoned},
+			Status: corev1.NodeStatus{
+				NodeInfo:   corev1.NodeSystemInfo{BootID: boot},
+				Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}},
+			},
+		}
+	}
+	const yes, no, unknown = corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionUnknown
+	minute := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Minute) }
+	tests := []struct {
+		name string
+		seen []*corev1.Node // one a minute
+		at   time.Time
+		want detect.Facts
+	}{
+		{name: "never ready", seen: []*corev1.Node{node(no, "b1", false), node(unknown, "b1", false)}, at: minute(2)},
+		{name: "ready at once is no change", seen: []*corev1.Node{node(yes, "b1", false)}, at: minute(1), want: detect.Facts{SeenReady: true}},
+		{name: "silent instead of not ready is no change", seen: []*corev1.Node{node(yes, "", false), node(no, "", false), node(unknown, "", false)}, at: minute(3), want: detect.Facts{SeenReady: true, ReadyChanges: 1}},
+		{name: "to and fro", seen: []*corev1.Node{node(yes, "", false), node(no, "", false), node(yes, "", false), node(no, "", false)}, at: minute(4), want: detect.Facts{SeenReady: true, ReadyChanges: 3}},
+		{name: "to and fro, a while ago", seen: []*corev1.Node{node(yes, "", false), node(no, "", false), node(yes, "", false), node(no, "", false)}, at: minute(17), want: detect.Facts{SeenReady: true, ReadyChanges: 1}},
+		{name: "booted anew", seen: []*corev1.Node{node(yes, "b1", false), node(yes, "b2", false), node(yes, "b2", false)}, at: minute(3), want: detect.Facts{SeenReady: true, Rebooted: minute(1)}},
+		{name: "a boot id that is not told is none", seen: []*corev1.Node{node(yes, "b1", false), node(yes, "", false), node(yes, "b1", false)}, at: minute(3), want: detect.Facts{SeenReady: true}},
+		{name: "cordoned", seen: []*corev1.Node{node(yes, "", false), node(yes, "", true), node(yes, "", true)}, at: minute(3), want: detect.Facts{SeenReady: true, CordonSeen: minute(1)}},
+		{name: "cordoned anew", seen: []*corev1.Node{node(yes, "", true), node(yes, "", false), node(yes, "", true)}, at: minute(3), want: detect.Facts{SeenReady: true, CordonSeen: minute(2)}},
+		{name: "cordoned no more", seen: []*corev1.Node{node(yes, "", true), node(yes, "", false)}, at: minute(2), want: detect.Facts{SeenReady: true}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var h nodeHistory
+			for i, n := range tt.seen {
+				h.note(n, minute(i))
+			}
+			got := detect.Facts{Now: tt.at}
+			h.tell(&got)
+			tt.want.Now = tt.at
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("facts (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOfANodesMarksOnlyThoseThatSaySomethingAreKept(t *testing.T) {
+	slim := slimNode(&corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Labels: map[string]string{"node-role.kubernetes.io/control-plane": "canary", "eks.amazonaws.com/nodegroup": "canary", "team": "canary"},
+		Annotations: map[string]string{
+			heal.AnnotationOwnedBy: heal.FieldManager, heal.AnnotationDecisionID: "d-1", "cluster.x-k8s.io/machine": "canary", "note": "canary",
+		},
+	}}).(*corev1.Node)
+	if diff := cmp.Diff(map[string]string{"node-role.kubernetes.io/control-plane": "", "eks.amazonaws.com/nodegroup": ""}, slim.Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{heal.AnnotationOwnedBy: heal.FieldManager, heal.AnnotationDecisionID: "d-1", "cluster.x-k8s.io/machine": ""}, slim.Annotations); diff != "" {
+		t.Errorf("annotations (-want +got):\n%s", diff)
+	}
+}
+
+func TestNodeThatOwnsAStaticPodHasNoNamespace(t *testing.T) {
+	yes := true
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Name: "etcd-n1", Namespace: "kube-system",
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "n1", UID: "u1", Controller: &yes}},
+	}}
+	want := heal.Target{APIVersion: "v1", Kind: "Node", Name: "n1", UID: "u1"}
+	if diff := cmp.Diff(want, controller(pod)); diff != "" {
+		t.Errorf("owner (-want +got):\n%s", diff)
+	}
+}

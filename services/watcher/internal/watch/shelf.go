@@ -1,0 +1,92 @@
+package watch
+
+import (
+	"unique"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// A shelf holds objects of one kind, by name. Those of a kind of which there
+// are many lie packed, in a tenth of the room: each look unpacks a new one.
+type shelf struct {
+	unpack func() object // an empty object; nil: nothing is packed
+	items  map[name]item
+}
+
+type item struct {
+	uid  uid
+	obj  metav1.Object // nil if it is packed
+	data []byte
+}
+
+func newShelf(k kind) shelf {
+	s := shelf{items: map[name]item{}}
+	if k.Packed {
+		s.unpack = k.New
+	}
+	return s
+}
+
+// get returns the object of this name, or nil.
+func (s shelf) get(n name) metav1.Object {
+	i, ok := s.items[n]
+	if !ok {
+		return nil
+	}
+	return s.object(i)
+}
+
+func (s shelf) object(i item) metav1.Object {
+	if i.obj != nil {
+		return i.obj
+	}
+	obj := s.unpack()
+	if u, ok := obj.(interface{ Unmarshal([]byte) error }); !ok || u.Unmarshal(i.data) != nil {
+		return nil // what we packed ourselves; it cannot be
+	}
+	return obj
+}
+
+// has reports whether there is an object of this name, and its UID.
+func (s shelf) has(n name) (uid, bool) {
+	i, ok := s.items[n]
+	return i.uid, ok
+}
+
+func (s shelf) put(n name, obj metav1.Object) {
+	i := item{uid: makeUID([]byte(obj.GetUID())), obj: obj}
+	if s.unpack != nil {
+		if p, ok := obj.(interface{ Marshal() ([]byte, error) }); ok {
+			if data, err := p.Marshal(); err == nil {
+				i.obj, i.data = nil, data
+			}
+		}
+	}
+	n.Namespace = unique.Make(n.Namespace).Value() // many have the same
+	s.items[n] = i
+}
+
+// drop lets go of the object of this name, if it has this UID.
+func (s shelf) drop(n name, id uid) {
+	if i, ok := s.items[n]; ok && i.uid == id {
+		delete(s.items, n)
+	}
+}
+
+// dropAll lets go of what has one of these UIDs.
+func (s shelf) dropAll(ids map[uid]bool) {
+	for n, i := range s.items {
+		if ids[i.uid] {
+			delete(s.items, n)
+		}
+	}
+}
+
+// each calls do with every object.
+func (s shelf) each(do func(metav1.Object)) {
+	for _, i := range s.items {
+		if obj := s.object(i); obj != nil {
+			do(obj)
+		}
+	}
+}
