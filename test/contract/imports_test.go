@@ -78,7 +78,7 @@ func TestPackagesImportWhatTheyMay(t *testing.T) {
 		}
 	}
 	service := regexp.MustCompile(`^services/([a-z]+)`)
-	pure := regexp.MustCompile(`^services/[a-z]+/internal/(detect|cause|policy|guard|route|story)(/|$)`)
+	pure := regexp.MustCompile(`^services/[a-z]+/internal/(detect|doubt|cause|policy|guard|route|story)(/|$)`)
 	client := regexp.MustCompile(`^(pkg/kube|pkg/kube/.+|services/[a-z]+|services/[a-z]+/cmd/.+|services/watcher/internal/watch|services/actuator/internal/(live|action|actuate)|cli(/.+)?)$`)
 	production := regexp.MustCompile(`^(pkg|services|cli)(/|$)`)
 

@@ -90,7 +90,7 @@ func parseJSON(t testing.TB, data []byte) any {
 
 func TestEveryMessageTypeHasOneSchema(t *testing.T) {
 	all := loadSchemas(t)
-	want := []string{"cloudevents", "common"}
+	want := []string{"cloudevents", "common", "policy.v1"}
 	for _, eventType := range []string{
 		heal.TypeFailureDetected, heal.TypeFailureResolved, heal.TypeDecisionMade, heal.TypeActionCompleted,
 		heal.TypeNotificationRequested, heal.TypeApprovalGiven, heal.TypeControlChanged, heal.TypeMessageDead,

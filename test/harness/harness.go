@@ -33,10 +33,19 @@ func Main(m *testing.M, o kubetest.Options) int {
 	return kubetest.Main(m, o)
 }
 
-// A Pipeline is the four services as processes.
+// MainWithoutCluster is Main for tests that bring their own control plane.
+func MainWithoutCluster(m *testing.M) int {
+	if os.Getenv(envStore) != "" {
+		return serveNATS()
+	}
+	return m.Run()
+}
+
+// A Pipeline is the four services, or some of them, as processes.
 type Pipeline struct {
 	NATS *NATS
 
+	names    []string
 	binaries string
 	env      []string
 	logs     string
@@ -58,15 +67,28 @@ type process struct {
 // the test fails.
 func Start(t testing.TB, c *kubetest.Cluster, settings map[string]string) *Pipeline {
 	t.Helper()
-	p := &Pipeline{NATS: StartNATS(t), binaries: t.TempDir(), logs: t.TempDir(), services: map[string]*process{}}
-	p.env = append(os.Environ(), "SELFHEAL_NATS_URL="+p.NATS.URL, "KUBECONFIG="+c.Kubeconfig, "SELFHEAL_CLUSTER=test")
+	p := Prepare(t, c.Kubeconfig, settings, Services...)
+	for _, name := range Services {
+		p.Run(t, name)
+	}
+	p.WaitReady(t)
+	return p
+}
+
+// Prepare is Start for the services that are named, which it leaves to Run.
+// One that is to be there twice has names such as "watcher" and "watcher#2".
+func Prepare(t testing.TB, kubeconfig string, settings map[string]string, names ...string) *Pipeline {
+	t.Helper()
+	p := &Pipeline{NATS: StartNATS(t), names: names, binaries: t.TempDir(), logs: t.TempDir(), services: map[string]*process{}}
+	p.env = append(os.Environ(), "SELFHEAL_NATS_URL="+p.NATS.URL, "KUBECONFIG="+kubeconfig, "SELFHEAL_CLUSTER=test", "SELFHEAL_SETTLE_TIME=1")
 	for k, v := range settings {
 		p.env = append(p.env, k+"="+v)
 	}
-	for _, name := range Services {
+	for _, name := range names {
 		// A copy, so that a service that is started again is the same even if
 		// somebody builds meanwhile.
-		binary, err := os.ReadFile(filepath.Join(repositoryRoot(t), "bin", name))
+		service, _, _ := strings.Cut(name, "#")
+		binary, err := os.ReadFile(filepath.Join(RepositoryRoot(t), "bin", service))
 		if err != nil {
 			t.Fatalf("%v: run make build", err)
 		}
@@ -78,17 +100,15 @@ func Start(t testing.TB, c *kubetest.Cluster, settings map[string]string) *Pipel
 			t.Fatal(err)
 		}
 		p.services[name] = &process{name: name, addr: fmt.Sprintf("127.0.0.1:%d", port)}
-		p.Run(t, name)
 	}
 	t.Cleanup(func() {
-		for _, name := range Services {
+		for _, name := range names {
 			p.Kill(name)
 		}
 		if t.Failed() {
 			p.showLogs(t)
 		}
 	})
-	p.WaitReady(t)
 	return p
 }
 
@@ -104,7 +124,7 @@ func (p *Pipeline) Run(t testing.TB, name string) {
 	cmd := exec.Command(filepath.Join(p.binaries, name))
 	cmd.Env = append(p.env, "SELFHEAL_HTTP_ADDR="+s.addr)
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := startChild(cmd); err != nil {
+	if err := StartChild(cmd); err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
 	s.mu.Lock()
@@ -131,6 +151,17 @@ func (p *Pipeline) end(name string, sig syscall.Signal) int {
 	code := s.cmd.ProcessState.ExitCode()
 	s.cmd = nil
 	return code
+}
+
+// PID is the process of a service's current life, or 0.
+func (p *Pipeline) PID(name string) int {
+	s := p.services[name]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return 0
+	}
+	return s.cmd.Process.Pid
 }
 
 // Addr is where a service answers HTTP.
@@ -165,7 +196,7 @@ func (s *process) notePeak() {
 // WaitReady waits until /ready of every service says so.
 func (p *Pipeline) WaitReady(t testing.TB) {
 	t.Helper()
-	for _, name := range Services {
+	for _, name := range p.names {
 		WaitFor(t, 60*time.Second, name+" to be ready", func() error {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.Addr(name)+"/ready", nil)
 			if err != nil {
@@ -198,7 +229,7 @@ func (p *Pipeline) Bus(t testing.TB) *bus.Bus {
 // showLogs copies the end of each service's log into the test's output.
 func (p *Pipeline) showLogs(t testing.TB) {
 	const tail = 64 << 10
-	for _, name := range Services {
+	for _, name := range p.names {
 		log, err := os.ReadFile(filepath.Join(p.logs, name+".log"))
 		if err != nil {
 			t.Logf("log of %s: %v", name, err)
@@ -229,10 +260,10 @@ func WaitFor(t testing.TB, limit time.Duration, what string, ok func() error) {
 	}
 }
 
-// startChild starts cmd so that it dies with this process, whatever ends it.
+// StartChild starts cmd so that it dies with this process, whatever ends it.
 // The kernel ties the parent-death signal to the thread that forks, so that
 // thread must live on: it is locked and never given back.
-func startChild(cmd *exec.Cmd) error {
+func StartChild(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	forks := forker()
 	done := make(chan error)
@@ -252,7 +283,8 @@ var forker = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-func repositoryRoot(t testing.TB) string {
+// RepositoryRoot is the folder with go.work, at the working directory or above it.
+func RepositoryRoot(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {

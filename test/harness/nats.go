@@ -48,7 +48,7 @@ func (n *NATS) Start(t testing.TB) {
 	n.cmd = exec.Command(os.Args[0])
 	n.cmd.Env = append(os.Environ(), envStore+"="+n.store, envPort+"="+strconv.Itoa(n.port))
 	n.cmd.Stdout, n.cmd.Stderr = t.Output(), t.Output()
-	if err := startChild(n.cmd); err != nil {
+	if err := StartChild(n.cmd); err != nil {
 		t.Fatalf("start nats-server: %v", err)
 	}
 	WaitFor(t, 10*time.Second, "nats-server to listen", func() error {
@@ -59,6 +59,9 @@ func (n *NATS) Start(t testing.TB) {
 		return c.Close()
 	})
 }
+
+// PID is the server's process.
+func (n *NATS) PID() int { return n.cmd.Process.Pid }
 
 // Kill is a power cut: SIGKILL.
 func (n *NATS) Kill() {

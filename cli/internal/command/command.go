@@ -19,6 +19,10 @@ import (
 var commands = []func() *cobra.Command{
 	demoCommand,
 	upCommand,
+	approveCommand,
+	rejectCommand,
+	pauseCommand,
+	resumeCommand,
 	versionCommand,
 }
 

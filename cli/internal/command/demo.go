@@ -37,7 +37,7 @@ It ends with a table, and exit code 0 only if everything ended as it should.`,
 	f.BoolVar(&keep, "keep", false, "leave everything running, and say how to look around")
 	f.BoolVar(&stop, "stop", false, "stop what an earlier --keep left running")
 	f.BoolVar(&plain, "plain", false, "no colours, whatever the terminal can do")
-	f.StringVar(&dir, "dir", filepath.Join(".dev", "demo"), "where logs and data go")
+	f.StringVar(&dir, "dir", demo.DefaultDir, "where logs and data go")
 	f.BoolVar(&detached, "detached", false, "")
 	if err := f.MarkHidden("detached"); err != nil {
 		panic(err) // the flag is defined on the line above

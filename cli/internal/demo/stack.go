@@ -27,6 +27,10 @@ import (
 // ClusterName is the demo's cluster, on the bus and for devcluster.
 const ClusterName = "demo"
 
+// DefaultDir is where logs and data go unless somebody says otherwise, below
+// the working directory.
+const DefaultDir = ".dev/demo"
+
 // serviceNames are the four processes, in the order of the pipeline.
 var serviceNames = []string{"watcher", "analyzer", "actuator", "notifier"}
 
@@ -38,6 +42,7 @@ type setting struct{ env, value string }
 var hurry = []setting{
 	{"HEALTH_CHECK_INTERVAL", "2s"},
 	{"NODE_FAILURE_THRESHOLD", "2"},
+	{"SELFHEAL_SETTLE_TIME", "1s"},
 	{"VERIFY_WINDOW", "5s"},
 	{"RECOVERY_TIMEOUT", "60s"},
 	{"MAX_POD_ACTIONS_NAMESPACE", "30"}, // the shop is one namespace, and all is broken within two minutes
@@ -184,7 +189,7 @@ func (s *stack) connect(c *rest.Config) (version string, err error) {
 // startNATS starts the server and connects to it.
 func (s *stack) startNATS(ctx context.Context) (err error) {
 	s.nats, err = embed.Start(ctx, embed.Options{
-		Dir: filepath.Join(s.dirs.data, "nats"), MonitorPort: -1, Log: s.logger("nats"),
+		Dir: filepath.Join(s.dirs.data, "nats"), MonitorPort: -1, Cluster: ClusterName, Log: s.logger("nats"),
 	})
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ type Options struct {
 	MonitorPort int           // for the HTTP pages of NATS; 0 serves none, -1 takes a free one
 	Sync        time.Duration // how often data is forced to disk; default 2 min, as NATS; SyncAlways for each write
 	MaxBytes    int64         // that all streams together may be declared to grow to; default 64 GiB
+	Cluster     string        // which cluster it serves, for Find
 	Log         *slog.Logger  // default: discard
 }
 
@@ -44,6 +45,7 @@ const startTimeout = 30 * time.Second
 type Server struct {
 	nats *server.Server
 	lock *lock.Lock
+	dir  string
 	once sync.Once
 }
 
@@ -65,7 +67,13 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		mine.Release()
 		return nil, fmt.Errorf("embedded NATS in %s: %w", o.Dir, err)
 	}
-	return &Server{nats: s, lock: mine}, nil
+	if err := writeAddress(o.Dir, Address{URL: s.ClientURL(), Cluster: o.Cluster}); err != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		mine.Release()
+		return nil, err
+	}
+	return &Server{nats: s, lock: mine, dir: o.Dir}, nil
 }
 
 // portFree gives a wish for a port that is taken a clear answer; the server
@@ -156,6 +164,7 @@ func (s *Server) MonitorURL() string {
 // directory free. Stopping twice is stopping once.
 func (s *Server) Stop() {
 	s.once.Do(func() {
+		removeAddress(s.dir)
 		s.nats.Shutdown()
 		s.nats.WaitForShutdown()
 		s.lock.Release()

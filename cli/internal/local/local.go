@@ -61,7 +61,7 @@ func Run(ctx context.Context, o Options, scr *screen.Screen) error {
 	}
 	nats, err := embed.Start(ctx, embed.Options{
 		Dir: filepath.Join(o.DataDir, "nats"), Port: o.NATSPort, MonitorPort: o.NATSMonitorPort, Sync: o.NATSSync,
-		Log: o.Log.With("service", "nats"),
+		Cluster: o.Settings.Cluster, Log: o.Log.With("service", "nats"),
 	})
 	if err != nil {
 		return err

@@ -145,7 +145,7 @@ func read(raw bus.Raw) sayer {
 	case bus.Failures.Stream:
 		return decode(raw, func(e heal.Event[heal.Failure]) sayer { return failure{e} })
 	case bus.Decisions.Stream:
-		return decode(raw, func(e heal.Event[heal.Decision]) sayer { return decision{e} })
+		return readDecisions(raw)
 	case bus.Results.Stream:
 		return decode(raw, func(e heal.Event[heal.Result]) sayer { return result{e} })
 	case bus.Notifications.Stream:

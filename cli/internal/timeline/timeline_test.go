@@ -181,6 +181,13 @@ func stories(t *testing.T) map[string][][]bus.Raw {
 			{result(end(drain, heal.DryRun, "node-2 would be cordoned", 50.7, 0), 50.7)},
 			{result(end(drain, heal.Skipped, "node-2 is gone", 50.8, 0), 50.8)},
 		},
+		"what_people_say": {
+			{raw(t, bus.Controls.Stream, "selfheal", 1, heal.Control{Verb: heal.Pause, By: "ann@laptop", Reason: "the database moves", At: at(1), Until: at(3601)})},
+			{raw(t, bus.Controls.Stream, "selfheal", 2, heal.Control{Verb: heal.Pause, By: "ann@laptop", At: at(2)})},
+			{raw(t, bus.Controls.Stream, "selfheal", 3, heal.Control{Verb: heal.Resume, By: "ben@laptop", At: at(3)})},
+			{raw(t, bus.Approvals.Stream, "selfheal", 4, heal.Approval{DecisionID: "d-1", Approved: true, By: "ann@laptop", Reason: "looked at the logs", At: at(4)})},
+			{raw(t, bus.Approvals.Stream, "selfheal", 5, heal.Approval{DecisionID: "d-2", By: "ben@laptop", At: at(5)})},
+		},
 		"messages_of_others": {
 			{raw(t, heal.StreamPrefix+"DLQ", "analyzer", 3, letter)},
 			{{Subject: "selfheal.v1.demo.failures.pod_failure.shop.pod.x", Stream: bus.Failures.Stream, Time: at(3), Data: []byte(`{"hello":"\u001b[31mworld`)}},

@@ -1,0 +1,95 @@
+// Package watch measures the watcher as a process, on clusters of several
+// sizes that are real but for their kubelets and controllers: objects of the
+// same shape and number as at work, loaded into etcd once and kept (see
+// dev/cluster). Each figure stands beside a reference that was measured in the
+// same run. Nothing here asserts a time.
+package watch
+
+import (
+	"time"
+
+	"github.com/selfheal/selfheal/test/bench/internal/figure"
+	"github.com/selfheal/selfheal/test/bench/internal/request"
+)
+
+// A Size is a cluster that is measured.
+type Size struct{ Pods, Nodes int }
+
+// Measured is what was seen at one size. What was not measured is nil.
+type Measured struct {
+	Size
+	Cold  *Cold
+	Warm  *Warm
+	React *React
+	Event *Event
+	Rest  *Rest
+	Storm *Storm
+
+	Peak          int64 // resident bytes of the watcher, the most of all its lives but the storm's
+	ReferencePeak int64 // of the informers
+}
+
+// Cold is the start of a watcher that knows nothing, until it is ready.
+type Cold struct {
+	Watcher   figure.Times
+	Discarder figure.Times // reads and discards the same bytes
+	Informer  figure.Times // stock informers of pods, nodes and deployments
+	Bytes     int64        // that the discarder has read
+	Requests  int          // lists and watches behind which they are
+}
+
+// Warm is the start of a watcher that was stopped, after which a pod has
+// failed.
+type Warm struct {
+	Published figure.Times // from the start of its process to the failure being stored
+	Decided   figure.Times // to the decision being stored
+	Lists     int          // requests for everything of a kind, all restarts together
+	Missed    int
+	Informer  time.Duration // until a stock informer that was started sees it
+}
+
+// React is how long failures take that happen one at a time, from when a
+// watch of the benchmark's own shows the status.
+type React struct {
+	Published figure.Times // until the failure is stored
+	Decided   figure.Times // until the decision is stored
+	Missed    int
+}
+
+// Event is what a status update of a healthy pod costs.
+type Event struct {
+	Events   int
+	Rate     float64 // per second
+	Watcher  time.Duration
+	Informer time.Duration
+}
+
+// Rest is what all cost while nothing happens but heartbeats.
+type Rest struct {
+	For      time.Duration
+	CPU      map[string]float64 // share of a core, by service, and NATS
+	Informer float64
+	Asked    time.Duration // for which requests were counted
+	Requests request.Rest  // of all binaries, two of each
+	Stock    request.Rest  // of one stock informer program
+}
+
+// Storm is many pods failing at once.
+type Storm struct {
+	Pods      int
+	Broken    time.Duration // first status to last
+	Published time.Duration // first status to last failure stored
+	After     time.Duration // last status to last failure stored
+	Lost      int
+	Doubled   int
+	Peak      int64         // resident bytes of the watcher
+	Oracle    time.Duration // a bare client storing the same messages
+}
+
+// An Alloc is a line of go test -bench.
+type Alloc struct {
+	Name   string
+	Time   time.Duration
+	Bytes  int64
+	Allocs int64
+}
