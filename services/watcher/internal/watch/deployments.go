@@ -1,13 +1,9 @@
 package watch
 
 import (
-	"time"
-
 	appsv1 "k8s.io/api/apps/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
-	"github.com/selfheal/selfheal/services/watcher/internal/episode"
 )
 
 var deployments = kind{
@@ -22,39 +18,13 @@ var deployments = kind{
 }
 
 func openDeployments(w *Watcher, k kind) view {
-	d := detectors[*appsv1.Deployment]{
-		kind: k,
-		list: detect.Deployments,
-		node: func(*appsv1.Deployment) string { return "" },
-	}
-	history := newCourses(time.Now())
-	return view{
-		judge: func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting {
-			facts := detect.Facts{Now: now, Thresholds: w.cfg.Thresholds}
-			history.tell(string(obj.GetUID()), &facts)
-			facts.NodesAway, facts.Draining = w.absences.count(now)
-			return d.judge(obj.(*appsv1.Deployment), facts, tracked)
-		},
-		change: func(obj metav1.Object, _ bool, now time.Time) {
-			d := obj.(*appsv1.Deployment)
-			history.note(string(d.UID), d.Annotations[detect.RevisionAnnotation], replicas(d.Spec.Replicas), d.Status.UpdatedReplicas, now)
-			w.barren.note(k, d, replicas(d.Spec.Replicas), d.Status.AvailableReplicas)
-			w.network.rest(string(d.UID), d.Namespace, replicas(d.Spec.Replicas) == 0, d.Spec.Template.Labels)
-		},
-		forget: func(uid string) {
-			history.forget(uid)
-			w.barren.forget(uid)
-			w.network.restGone(uid)
-		},
-	}
-}
-
-// replicas is how many are asked for. (The API's default is one.)
-func replicas(n *int32) int32 {
-	if n == nil {
-		return 1
-	}
-	return *n
+	return openWorkloads(w, k, detect.Deployments, func(d *appsv1.Deployment) workload {
+		asked := replicas(d.Spec.Replicas)
+		return workload{
+			revision: d.Annotations[detect.RevisionAnnotation], asked: asked, updated: d.Status.UpdatedReplicas,
+			pods: asked, serving: d.Status.AvailableReplicas, labels: d.Spec.Template.Labels,
+		}
+	})
 }
 
 // slimDeployment keeps of a deployment what detectors read; above all no pod

@@ -1,13 +1,9 @@
 package watch
 
 import (
-	"time"
-
 	appsv1 "k8s.io/api/apps/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
-	"github.com/selfheal/selfheal/services/watcher/internal/episode"
 )
 
 var statefulSets = kind{
@@ -22,31 +18,13 @@ var statefulSets = kind{
 }
 
 func openStatefulSets(w *Watcher, k kind) view {
-	d := detectors[*appsv1.StatefulSet]{
-		kind: k,
-		list: detect.StatefulSets,
-		node: func(*appsv1.StatefulSet) string { return "" },
-	}
-	history := newCourses(time.Now())
-	return view{
-		judge: func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting {
-			facts := detect.Facts{Now: now, Thresholds: w.cfg.Thresholds}
-			history.tell(string(obj.GetUID()), &facts)
-			facts.NodesAway, facts.Draining = w.absences.count(now)
-			return d.judge(obj.(*appsv1.StatefulSet), facts, tracked)
-		},
-		change: func(obj metav1.Object, _ bool, now time.Time) {
-			s := obj.(*appsv1.StatefulSet)
-			history.note(string(s.UID), s.Status.UpdateRevision, replicas(s.Spec.Replicas), s.Status.UpdatedReplicas, now)
-			w.barren.note(k, s, replicas(s.Spec.Replicas), s.Status.ReadyReplicas)
-			w.network.rest(string(s.UID), s.Namespace, replicas(s.Spec.Replicas) == 0, s.Spec.Template.Labels)
-		},
-		forget: func(uid string) {
-			history.forget(uid)
-			w.barren.forget(uid)
-			w.network.restGone(uid)
-		},
-	}
+	return openWorkloads(w, k, detect.StatefulSets, func(s *appsv1.StatefulSet) workload {
+		asked := replicas(s.Spec.Replicas)
+		return workload{
+			revision: s.Status.UpdateRevision, asked: asked, updated: s.Status.UpdatedReplicas,
+			pods: asked, serving: s.Status.ReadyReplicas, labels: s.Spec.Template.Labels,
+		}
+	})
 }
 
 // slimStatefulSet keeps of a stateful set what detectors read; above all no
