@@ -17,10 +17,21 @@ KUBE_VERSION := 1.36.3
 KUBE_PKGS    := k8s.io/component-base/version k8s.io/client-go/pkg/version
 KUBE_LDFLAGS := -s -w $(foreach p,$(KUBE_PKGS),-X $(p).gitVersion=v$(KUBE_VERSION) -X $(p).gitMajor=1 -X $(p).gitMinor=36)
 
+# The parts of make bench. watch takes further settings by environment: BENCH_PODS=1000,10000 for some sizes,
+# BENCH_FIGURES=cold,warm,event,rest,storm,allocs for some figures; docs/benchmarks.md is written only with all of them.
+BENCH ?= heal bus watch
+
 GOLANGCI := .cache/bin/golangci-lint-v2.15.0
 
+# Helm, and what writes the chart's README. -X sets the version of Kubernetes that helm template and lint assume.
+HELM         := .cache/bin/helm-v3.22.0
+HELM_DOCS    := .cache/bin/helm-docs-v1.14.2
+HELM_LDFLAGS := -s -w -X helm.sh/helm/v3/internal/version.version=v3.22.0 \
+  $(foreach p,chartutil lint/rules,-X helm.sh/helm/v3/pkg/$(p).k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$(p).k8sVersionMinor=36)
+CHART        := deploy/helm/self-healing
+
 .DEFAULT_GOAL := help
-.PHONY: help build $(BINARIES) cluster demo demo-down test e2e bench lint vet standalone fmt clean
+.PHONY: help build $(BINARIES) cluster demo demo-down test e2e chart-test generate bench lint vet standalone fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,7 +60,7 @@ demo: build bin/devcluster ## break a small cluster in several ways and watch it
 demo-down: ## stop what `make demo KEEP=1` left running
 	@bin/selfheal demo --stop
 
-test: build bin/devcluster ## run every test, with -race, on a real NATS server and a real control plane
+test: build bin/devcluster $(HELM) $(HELM_DOCS) ## run every test, with -race, on a real NATS server and a real control plane
 	@$(say) "go test -race work"
 	@go test -race -timeout 20m work
 	@$(say) "go test in dev/cluster"
@@ -58,9 +69,20 @@ test: build bin/devcluster ## run every test, with -race, on a real NATS server 
 e2e: build bin/devcluster ## break a real control plane and judge the healing by its audit log (FAILURES=200 SEED=1 for a longer run)
 	@go test -count=1 -v -timeout 30m ./test/e2e
 
-bench: build bin/devcluster ## measure against references in the same run; the figures of docs/benchmarks.md
-	@go test -run '^$$' -bench TimeToHeal -benchtime 50x -timeout 30m ./test/bench
-	@go test -run '^$$' -bench . -benchtime 2s ./pkg/bus ./services/analyzer/...
+generate: $(HELM_DOCS) ## write what derives from something else: the chart's rights and its README
+	@$(say) "generate"
+	@go run ./test/chart/generate $(CHART)
+	@$(HELM_DOCS) --chart-search-root $(CHART) --log-level warning
+
+chart-test: bin/devcluster $(HELM) $(HELM_DOCS) ## the chart alone: lint, rendering, bad values, a real control plane, rights
+	@go test -count=1 ./test/chart/...
+
+bench: build bin/devcluster ## measure against references in the same run; the figures of docs/benchmarks.md (BENCH=watch for a part)
+	@for part in $(BENCH); do $(say) "bench $$part"; case $$part in \
+	  heal) go test -run '^$$' -bench TimeToHeal -benchtime 50x -timeout 30m ./test/bench ;; \
+	  bus) go test -run '^$$' -bench . -benchtime 2s ./pkg/bus ./services/analyzer/... ;; \
+	  watch) go test -run '^$$' -bench Watcher -benchtime 1x -timeout 60m ./test/bench/watch ;; \
+	  *) echo "BENCH: unknown part $$part, want some of heal bus watch" >&2; exit 2 ;; esac; done
 
 lint: vet standalone $(GOLANGCI) ## go vet, golangci-lint, gofmt, and each service built alone
 	@$(say) "gofmt"
@@ -81,6 +103,16 @@ $(GOLANGCI):
 	@$(say) "building golangci-lint (once)"
 	@GOBIN=$(CURDIR)/.cache/bin GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 	@mv .cache/bin/golangci-lint $@
+
+$(HELM):
+	@$(say) "building helm (once)"
+	@GOBIN=$(CURDIR)/.cache/bin GOFLAGS= GOWORK=off CGO_ENABLED=0 go install -trimpath -ldflags '$(HELM_LDFLAGS)' helm.sh/helm/v3/cmd/helm@v3.22.0
+	@mv .cache/bin/helm $@
+
+$(HELM_DOCS):
+	@$(say) "building helm-docs (once)"
+	@GOBIN=$(CURDIR)/.cache/bin GOFLAGS= GOWORK=off CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
+	@mv .cache/bin/helm-docs $@
 
 fmt: ## format the code
 	@gofmt -w $$(git ls-files '*.go')

@@ -1,0 +1,237 @@
+package rights
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/selfheal/selfheal/pkg/bus"
+	"github.com/selfheal/selfheal/pkg/heal"
+)
+
+// clusterToken stands in the file for the cluster's name, which the chart knows.
+const clusterToken = "@CLUSTER@"
+
+// home is the account that the streams are in.
+const home = "SELFHEAL"
+
+// A Client is one user of the streams, in an account of its own. Nothing of
+// the streams' account is seen from there but what is listed here; and the
+// reply to a request goes back to that account alone, so that nobody can have
+// the server answer into a stream.
+type Client struct {
+	Name      string       // of the service; operator is who uses the command line
+	Inbox     string       // the service's name as the bus knows it
+	Provision bool         // may create a stream or bucket that is missing. Nobody may change or delete one
+	Publishes []string     // topics
+	Letters   []string     // the stages of its dead letters
+	Durables  []Durable    // its places on topics
+	Follows   []Reading    // what it reads with consumers that come and go
+	Keeps     []bus.Bucket // the buckets that it writes
+	Lists     []bus.Bucket // the buckets that it reads as a whole, once
+	Listens   []bus.Bucket // the buckets of which it follows the changes
+}
+
+// A Durable is a consumer that stays. The name may be *.
+type Durable struct{ Stream, Name, Topic string }
+
+// A Reading is a topic of a stream, or with no topic all of it.
+type Reading struct{ Stream, Topic string }
+
+// Clients is who may do what.
+func Clients() []Client {
+	failures, decisions, results := bus.Failures.Stream, bus.Decisions.Stream, bus.Results.Stream
+	notifications, letters := bus.Notifications.Stream, bus.DeadLetters.Stream
+	return []Client{
+		{
+			Name: "watcher", Inbox: "watcher", Provision: true,
+			Publishes: []string{bus.Failures.Root},
+			Keeps:     []bus.Bucket{bus.EpisodesBucket, bus.PositionsBucket, bus.ObserversBucket},
+			Lists:     []bus.Bucket{bus.EpisodesBucket, bus.ObserversBucket},
+		},
+		{
+			Name: "analyzer", Inbox: "analyzer", Provision: true,
+			Publishes: []string{bus.Decisions.Root},
+			Letters:   []string{"analyzer", "analyzer-feedback"},
+			Durables:  []Durable{{failures, "analyzer", bus.Failures.Root}, {results, "analyzer-feedback", bus.Results.Root}},
+			Keeps:     []bus.Bucket{bus.IncidentsBucket},
+			Lists:     []bus.Bucket{bus.IncidentsBucket},
+			Listens:   []bus.Bucket{bus.ObserversBucket},
+		},
+		{
+			Name: "actuator", Inbox: "actuator", Provision: true,
+			Publishes: []string{bus.Results.Root},
+			Letters:   []string{"actuator", "actuator-approvals", "actuator-control"},
+			Durables:  []Durable{{decisions, "actuator", bus.Decisions.Root}, {decisions, "actuator-approvals", bus.Approvals.Root}},
+			Follows:   []Reading{{decisions, bus.Controls.Root}},
+			Keeps:     []bus.Bucket{bus.ActionsBucket},
+			Listens:   []bus.Bucket{bus.ObserversBucket},
+		},
+		{
+			// Its own stream it reads with one consumer for each channel; which
+			// channels there are is not for this table to know.
+			Name: "notifier", Inbox: "notifier", Provision: true,
+			Publishes: []string{bus.Notifications.Root},
+			Letters:   []string{"*"},
+			Durables:  []Durable{{results, "notifier", bus.Results.Root}, {notifications, "*", bus.Notifications.Root}},
+		},
+		{
+			Name: "operator", Inbox: "selfheal",
+			Publishes: []string{bus.Approvals.Root, bus.Controls.Root},
+			Follows:   []Reading{{failures, ""}, {decisions, ""}, {results, ""}, {notifications, ""}, {letters, ""}},
+		},
+	}
+}
+
+// streams is every stream and bucket that the bus looks after.
+func streams() []string {
+	all := []string{
+		bus.Failures.Stream, bus.Decisions.Stream, bus.Results.Stream, bus.Notifications.Stream,
+		bus.DeadLetters.Stream, heal.StreamPrefix + "AUDIT",
+	}
+	for _, b := range []bus.Bucket{bus.EpisodesBucket, bus.PositionsBucket, bus.ObserversBucket, bus.IncidentsBucket, bus.ActionsBucket} {
+		all = append(all, "KV_"+b.Name)
+	}
+	return all
+}
+
+// A request is a subject that a client may publish to, in the streams'
+// account; answers says that there may be many.
+type request struct {
+	subject string
+	answers bool
+}
+
+// Every account has JetStream's API by the usual name, be it only to be told
+// that it has no JetStream. So ours goes by another in the clients' accounts,
+// and a mapping leads them there without their knowing.
+const api, ours = "$JS.API.", "$SELFHEAL.API."
+
+// local is r in the client's account.
+func (r request) local() string {
+	if rest, ok := strings.CutPrefix(r.subject, api); ok {
+		return ours + rest
+	}
+	return r.subject
+}
+
+// requests is everything that c may ask for.
+func (c Client) requests() []request {
+	var all []request
+	one := func(format string, args ...any) { all = append(all, request{fmt.Sprintf(format, args...), false}) }
+	many := func(format string, args ...any) { all = append(all, request{fmt.Sprintf(format, args...), true}) }
+	topic := func(root string) string {
+		subject := heal.SubjectRoot + "." + clusterToken + "."
+		if root != "" {
+			subject += root + "."
+		}
+		return subject + ">"
+	}
+	consumer := func(stream, name, filter string) {
+		one("$JS.API.CONSUMER.INFO.%s.%s", stream, name)
+		one("$JS.API.CONSUMER.CREATE.%s.%s.%s", stream, name, filter)
+		many("$JS.API.CONSUMER.MSG.NEXT.%s.%s", stream, name)
+	}
+	for _, s := range streams() {
+		one("$JS.API.STREAM.INFO.%s", s)
+		if c.Provision {
+			one("$JS.API.STREAM.CREATE.%s", s)
+		}
+	}
+	for _, root := range c.Publishes {
+		one("%s", topic(root))
+	}
+	for _, stage := range c.Letters {
+		one("%s.%s.dlq.%s", heal.SubjectRoot, clusterToken, stage)
+	}
+	for _, d := range c.Durables {
+		consumer(d.Stream, d.Name, topic(d.Topic))
+		one("$JS.ACK.%s.%s.>", d.Stream, d.Name)
+	}
+	for _, f := range c.Follows {
+		consumer(f.Stream, "*", topic(f.Topic))
+	}
+	for _, b := range c.Keeps {
+		one("$KV.%s.>", b.Name)
+		one("$JS.API.DIRECT.GET.KV_%[1]s.$KV.%[1]s.>", b.Name)
+	}
+	for _, b := range c.Lists {
+		one("$JS.API.CONSUMER.CREATE.KV_%[1]s.*.$KV.%[1]s.>", b.Name)
+		one("$JS.API.CONSUMER.INFO.KV_%s.*", b.Name)
+		one("$JS.API.CONSUMER.DELETE.KV_%s.*", b.Name)
+		one("$JS.FC.KV_%s.>", b.Name)
+	}
+	for _, b := range c.Listens {
+		consumer("KV_"+b.Name, "*", "$KV."+b.Name+".>")
+	}
+	return all
+}
+
+// NATS is the accounts of nats-server, to be included in its configuration.
+// The public keys come from its environment.
+func NATS() []byte {
+	answers := map[string]bool{}
+	users := map[string][]string{}
+	for _, c := range Clients() {
+		for _, r := range c.requests() {
+			answers[r.subject] = r.answers
+			users[r.subject] = append(users[r.subject], account(c.Name))
+		}
+	}
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("# Written by `make generate` from the table of test/chart/rights; do not edit.")
+	line("accounts {")
+	line("  SYS {}")
+	line("  # The streams. Its one user is the administrator, whose key is nowhere in the cluster.")
+	line("  %s {", home)
+	line("    jetstream: enabled")
+	line("    users: [ { nkey: $ADMIN_NKEY } ]")
+	line("    exports: [")
+	for _, subject := range slices.Sorted(maps.Keys(answers)) {
+		response := ""
+		if answers[subject] {
+			response = ", response: stream"
+		}
+		line("      { service: %q%s, accounts: [%s] }", subject, response, strings.Join(users[subject], ", "))
+	}
+	for _, c := range Clients() {
+		if len(c.Lists) > 0 { // these are pushed
+			line("      { stream: %q, accounts: [%s] }", inbox(c), account(c.Name))
+		}
+	}
+	line("    ]")
+	line("  }")
+	for _, c := range Clients() {
+		line("  %s {", account(c.Name))
+		line("    users: [ { nkey: $%s_NKEY, permissions: {", account(c.Name))
+		line("      publish: { allow: [")
+		for _, r := range c.requests() {
+			line("        %q", r.local())
+		}
+		line("      ] }")
+		line("      subscribe: { allow: [%q] }", inbox(c))
+		line("    } } ]")
+		line("    mappings: { %q: %q }", api+">", ours+">")
+		line("    imports: [")
+		for _, r := range c.requests() {
+			to := ""
+			if r.local() != r.subject {
+				to = fmt.Sprintf(", to: %q", r.local())
+			}
+			line("      { service: { account: %s, subject: %q }%s }", home, r.subject, to)
+		}
+		if len(c.Lists) > 0 {
+			line("      { stream: { account: %s, subject: %q } }", home, inbox(c))
+		}
+		line("    ]")
+		line("  }")
+	}
+	line("}")
+	return []byte(b.String())
+}
+
+func account(name string) string { return strings.ToUpper(name) }
+
+func inbox(c Client) string { return "_INBOX_" + c.Inbox + ".>" }

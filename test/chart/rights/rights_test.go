@@ -1,0 +1,52 @@
+package rights_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/selfheal/selfheal/test/chart/rights"
+)
+
+const chart = "../../../deploy/helm/self-healing"
+
+func TestTheChartsFilesAreWhatTheServicesAskFor(t *testing.T) {
+	files, err := rights.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range files {
+		got, err := os.ReadFile(filepath.Join(chart, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s is not up to date; run make generate", name)
+		}
+	}
+}
+
+func TestNoClientMayChangeOrDeleteAStream(t *testing.T) {
+	for _, never := range []string{"STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG", "SNAPSHOT", "RESTORE", "STEPDOWN", "PAUSE"} {
+		if bytes.Contains(rights.NATS(), []byte(never)) {
+			t.Errorf("somebody may %s", never)
+		}
+	}
+}
+
+func TestEachBucketHasOneWriter(t *testing.T) {
+	var kept []string
+	for _, c := range rights.Clients() {
+		for _, b := range c.Keeps {
+			if slices.Contains(kept, b.Name) {
+				t.Errorf("%s is written by %s and another", b.Name, c.Name)
+			}
+			if b.Owner != c.Name {
+				t.Errorf("%s belongs to %s, but %s writes it", b.Name, b.Owner, c.Name)
+			}
+			kept = append(kept, b.Name)
+		}
+	}
+}
