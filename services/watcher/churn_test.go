@@ -68,6 +68,7 @@ func TestNothingIsPublishedAboutABusyHealthyCluster(t *testing.T) {
 		"nodes replaced":                          c.replaceNode,
 		"jobs that end":                           c.runJob,
 		"pods held back by a gate":                c.gate,
+		"cron jobs that run every minute":         c.runCronJob,
 	} {
 		moves.Go(func() error {
 			rounds := 0
@@ -207,6 +208,38 @@ func (c *churn) runJob(ctx context.Context, round int) error {
 	}
 	background := metav1.DeletePropagationBackground
 	return jobs.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
+}
+
+// runCronJob lets a cron job run once, while its turns may overlap with a
+// drain, and takes it away with what it made.
+func (c *churn) runCronJob(ctx context.Context, round int) error {
+	name := fmt.Sprintf("cron-%d", round)
+	crons := c.kube.BatchV1().CronJobs(c.ns)
+	_, err := crons.Create(ctx, &batchv1.CronJob{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: batchv1.CronJobSpec{
+			Schedule: "* * * * *", ConcurrencyPolicy: batchv1.ForbidConcurrent,
+			JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+				RestartPolicy: corev1.RestartPolicyOnFailure,
+				Containers:    []corev1.Container{{Name: "app", Image: "complete"}},
+			}}}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	err = wait(ctx, func() error {
+		cron, err := crons.Get(ctx, name, metav1.GetOptions{})
+		if err == nil && cron.Status.LastSuccessfulTime == nil {
+			err = fmt.Errorf("cron job %s has not run", name)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	background := metav1.DeletePropagationBackground
+	return crons.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
 }
 
 func (c *churn) gate(ctx context.Context, round int) error {

@@ -94,9 +94,13 @@ func isJSON(resp *http.Response) bool {
 	return err == nil && media == JSON
 }
 
-// ReadObject reads the answer to a request for one object into obj, which
-// understands protobuf or JSON, whichever came.
-func ReadObject(resp *http.Response, obj any) error {
+// GetObject asks for one object, and reads it into obj, which understands
+// protobuf or JSON, whichever comes.
+func GetObject(ctx context.Context, client *http.Client, u *url.URL, accept string, obj any) error {
+	resp, err := Get(ctx, client, u, accept)
+	if err != nil {
+		return err
+	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, maxFrame))
 	if err != nil {

@@ -160,8 +160,8 @@ func (s *Stream) once(ctx context.Context) error {
 	}
 	if !s.fresh.IsZero() {
 		sleep(ctx, s.limits.fresh-time.Since(s.fresh)+jitter(spread))
-		if ctx.Err() != nil {
-			return nil
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
 	last := s.fresh

@@ -156,7 +156,7 @@ func newProxy(t *testing.T) *proxy {
 		}
 		f(w, r, forward)
 	}))
-	t.Cleanup(p.Server.Close)
+	t.Cleanup(p.Close)
 	return p
 }
 

@@ -3,6 +3,7 @@ package watch
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func wellPod(containers, inits int) *corev1.Pod {
 			CreationTimestamp: metav1.Time{Time: noon.Add(-time.Hour)},
 			Labels:            map[string]string{"app": "api", "pod-template-hash": "7d9f6c"},
 			OwnerReferences:   []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "api-7d9f6c", UID: "u2", Controller: &yes}},
-			ManagedFields:     []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: slices.Repeat([]byte(`{"f:status":{}}`), 60)}}},
+			ManagedFields:     []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(strings.Repeat(`{"f:status":{}}`, 60))}},
 		},
 		Spec: corev1.PodSpec{
 			NodeName: "n1.example.internal", RestartPolicy: corev1.RestartPolicyAlways, ServiceAccountName: "default",

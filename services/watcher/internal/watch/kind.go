@@ -49,6 +49,7 @@ type kind struct {
 	Namespaced bool
 	Optional   bool   // not every cluster serves it: the watcher is ready without it
 	Keep       bool   // all objects are kept, not only suspects: others are judged by them
+	First      bool   // it is read before all others, which are judged by it
 	Packed     bool   // they are kept in their encoded form: there are many, and they are seldom looked at
 	Passing    bool   // they are news about others, and none is remembered
 	Glance     bool   // most are dull: they are not even decoded (pods)

@@ -16,6 +16,7 @@ var namespaces = kind{
 	Kind:     "Namespace",
 	Resource: "namespaces",
 	Keep:     true,
+	First:    true,
 	New:      func() object { return new(corev1.Namespace) },
 	Slim:     slimNamespace,
 	Open:     openNamespaces,

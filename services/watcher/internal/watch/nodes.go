@@ -19,6 +19,7 @@ var nodes = kind{
 	Kind:     "Node",
 	Resource: "nodes",
 	Keep:     true,
+	First:    true,
 	New:      func() object { return new(corev1.Node) },
 	Slim:     slimNode,
 	Open:     openNodes,

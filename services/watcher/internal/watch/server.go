@@ -10,7 +10,9 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
 
 	"github.com/selfheal/selfheal/services/watcher/internal/stream"
 )
@@ -35,6 +37,7 @@ func connect(c *rest.Config) (server, error) {
 			return d.DialContext(ctx, network, address)
 		}
 	}
+	c.WrapTransport = transport.Wrappers(narrow, c.WrapTransport)
 	client, err := rest.HTTPClientFor(c)
 	if err != nil {
 		return server{}, fmt.Errorf("client for %s: %w", c.Host, err)
@@ -44,6 +47,25 @@ func connect(c *rest.Config) (server, error) {
 		return server{}, fmt.Errorf("client for %s: %w", c.Host, err)
 	}
 	return server{client, base}, nil
+}
+
+// maxReceived is how much of one stream may lie here unread. Go's own 4 MiB,
+// for each of two dozen streams, would be most of our memory at the start.
+const maxReceived = 512 << 10
+
+// narrow has a connection take no more of a stream than that at once.
+func narrow(rt http.RoundTripper) http.RoundTripper {
+	for inner := rt; ; {
+		switch t := inner.(type) {
+		case *http.Transport: // ours alone, for its dial function is
+			t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: maxReceived}
+			return rt
+		case utilnet.RoundTripperWrapper:
+			inner = t.WrappedRoundTripper()
+		default:
+			return rt
+		}
+	}
 }
 
 // url is where the API serves a kind, or one object of it. Names come from the
@@ -65,22 +87,14 @@ func (s server) url(k kind, namespace, name string) *url.URL {
 
 // get reads one object into obj.
 func (s server) get(ctx context.Context, k kind, n name, obj object) error {
-	resp, err := stream.Get(ctx, s.client, s.url(k, n.Namespace, n.Name), k.accept())
-	if err != nil {
-		return err
-	}
-	return stream.ReadObject(resp, obj)
+	return stream.GetObject(ctx, s.client, s.url(k, n.Namespace, n.Name), k.accept(), obj)
 }
 
 // metadata reads nothing but the metadata of one object.
 func (s server) metadata(ctx context.Context, k kind, n name) (metav1.Object, error) {
 	const form = ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-	resp, err := stream.Get(ctx, s.client, s.url(k, n.Namespace, n.Name), stream.Protobuf+form+","+stream.JSON+form)
-	if err != nil {
-		return nil, err
-	}
 	obj := new(metav1.PartialObjectMetadata)
-	return obj, stream.ReadObject(resp, obj)
+	return obj, stream.GetObject(ctx, s.client, s.url(k, n.Namespace, n.Name), stream.Protobuf+form+","+stream.JSON+form, obj)
 }
 
 // list hands over everything there is of a kind with these fields; of all

@@ -175,9 +175,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 const (
 	// Kinds are read for the first time a few at once, which takes no longer
-	// than all at once, but less memory. One that does not come waits no
-	// longer than this in the way of others; the one that has most by far is
-	// read beside them.
+	// than all at once, but less memory. One that does not come stands in the
+	// way of others no longer than this.
 	firstReads    = 2
 	firstReadTime = 3 * time.Second
 )
@@ -185,37 +184,53 @@ const (
 // start has every kind followed from where a watcher before us was, and waits
 // for none of it.
 func (w *Watcher) start(ctx context.Context) *sync.WaitGroup {
-	var streams sync.WaitGroup
+	var streams, first sync.WaitGroup
 	var unread atomic.Int64
 	gate := make(chan struct{}, firstReads)
 	for _, s := range w.sources {
 		for _, p := range s.parts {
 			unread.Add(1)
-			pass := func() {}
-			if !p.Glance {
-				pass = sync.OnceFunc(func() { <-gate })
+			done := func() {}
+			if p.First {
+				first.Add(1)
+				done = sync.OnceFunc(first.Done)
 			}
 			p.first = sync.OnceFunc(func() {
-				pass()
+				done()
 				if unread.Add(-1) == 0 { // what reading so much at once took is not needed any more
 					debug.FreeOSMemory()
 				}
 			})
 			streams.Go(func() {
+				defer done()
 				p.open(p.load(ctx))
-				if !p.Glance {
-					select {
-					case gate <- struct{}{}:
-					case <-ctx.Done():
-						return
-					}
-					defer time.AfterFunc(firstReadTime, pass).Stop()
+				if p.First {
+					defer time.AfterFunc(firstReadTime, done).Stop()
+				} else {
+					first.Wait()
 				}
-				p.stream.Run(ctx)
+				p.run(ctx, gate)
 			})
 		}
 	}
 	return &streams
+}
+
+// run follows the part until ctx is done; for the first time when it is its
+// turn. Of the kind that has most by far it is always the turn.
+func (p *part) run(ctx context.Context, gate chan struct{}) {
+	if !p.Glance {
+		select {
+		case gate <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		pass, read := sync.OnceFunc(func() { <-gate }), p.first
+		p.first = func() { pass(); read() }
+		defer time.AfterFunc(firstReadTime, pass).Stop()
+		defer pass()
+	}
+	p.stream.Run(ctx)
 }
 
 // Connected reports why the cluster cannot be seen now, or nil.

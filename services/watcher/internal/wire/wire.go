@@ -34,30 +34,53 @@ func (m *Message) Bad() bool { return m.bad }
 
 // Next goes on to the next field, and reports whether there is one.
 func (m *Message) Next() bool {
-	if len(m.rest) == 0 {
+	rest := m.rest
+	if len(rest) == 0 {
 		return false
 	}
-	tag, ok := m.varint()
-	if !ok || tag>>3 == 0 || tag>>3 > 1<<29-1 {
+	// Nearly all tags and lengths are one byte long, or two.
+	tag, n := uint64(rest[0]), 1
+	if tag >= 0x80 {
+		if tag, n = varint(rest); n == 0 {
+			return m.spoiled()
+		}
+	}
+	rest = rest[n:]
+	m.Num, m.Type, m.Int, m.Bytes = int(tag>>3), int(tag&7), 0, nil
+	if tag>>3 == 0 || tag>>3 > 1<<29-1 || len(rest) == 0 {
 		return m.spoiled()
 	}
-	m.Num, m.Type, m.Int, m.Bytes = int(tag>>3), int(tag&7), 0, nil
 	switch m.Type {
-	case Varint:
-		m.Int, ok = m.varint()
-	case Bytes:
-		var n uint64
-		if n, ok = m.varint(); ok {
-			m.Bytes, ok = m.take(n)
+	case Varint, Bytes:
+		value, n := uint64(rest[0]), 1
+		if value >= 0x80 {
+			if value, n = varint(rest); n == 0 {
+				return m.spoiled()
+			}
 		}
-	case Fixed64:
-		_, ok = m.take(8)
-	case Fixed32:
-		_, ok = m.take(4)
+		rest = rest[n:]
+		if m.Type == Varint {
+			m.Int = value
+			break
+		}
+		if value > uint64(len(rest)) {
+			return m.spoiled()
+		}
+		m.Bytes, rest = rest[:value:value], rest[value:]
+	case Fixed64, Fixed32:
+		width := 8
+		if m.Type == Fixed32 {
+			width = 4
+		}
+		if len(rest) < width {
+			return m.spoiled()
+		}
+		rest = rest[width:]
 	default: // groups, which Kubernetes has none of
-		ok = false
+		return m.spoiled()
 	}
-	return ok || m.spoiled()
+	m.rest = rest
+	return true
 }
 
 func (m *Message) spoiled() bool {
@@ -65,31 +88,19 @@ func (m *Message) spoiled() bool {
 	return false
 }
 
-func (m *Message) take(n uint64) ([]byte, bool) {
-	if n > uint64(len(m.rest)) {
-		return nil, false
+// varint reads a number, and how long it is; 0 if it is none.
+func varint(data []byte) (v uint64, n int) {
+	if len(data) > 1 && data[1] < 0x80 {
+		return uint64(data[0]&0x7f) | uint64(data[1])<<7, 2
 	}
-	data := m.rest[:n:n]
-	m.rest = m.rest[n:]
-	return data, true
-}
-
-func (m *Message) varint() (uint64, bool) {
-	if len(m.rest) > 0 && m.rest[0] < 0x80 { // nearly always
-		v := uint64(m.rest[0])
-		m.rest = m.rest[1:]
-		return v, true
-	}
-	var v uint64
-	for i, b := range m.rest {
+	for i, b := range data {
 		if i == 9 && b > 1 {
-			return 0, false
+			return 0, 0
 		}
 		v |= uint64(b&0x7f) << (7 * i)
 		if b < 0x80 {
-			m.rest = m.rest[i+1:]
-			return v, true
+			return v, i + 1
 		}
 	}
-	return 0, false
+	return 0, 0
 }
