@@ -12,7 +12,7 @@ import (
 // gcPercent is how much garbage may lie beside what is in use. Of a large
 // cluster the watcher keeps some 20 MB and makes little garbage, so that Go's
 // 100 would double its memory for nothing.
-const gcPercent = 30
+const gcPercent = 25
 
 func main() {
 	if os.Getenv("GOGC") == "" {

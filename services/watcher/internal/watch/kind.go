@@ -3,6 +3,7 @@ package watch
 import (
 	"encoding/json"
 	"time"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -163,6 +164,9 @@ func finds(found []detect.Finding, part string) bool {
 	}
 	return false
 }
+
+// shared is s, of which there is one however many have it.
+func shared[T ~string](s T) T { return unique.Make(s).Value() }
 
 // slimMeta keeps what messages, owners and detectors need. Annotations may
 // hold anything, secrets included; only two of Kubernetes' own are kept.

@@ -144,9 +144,11 @@ func slimNode(obj any) any {
 	slim.Annotations = keep(slim.Annotations, n.Annotations, true, heal.AnnotationOwnedBy, heal.AnnotationDecisionID)
 	slim.Labels = keep(slim.Labels, n.Labels, true, karpenterPool)
 	slim.Status.Allocatable = allocatable(n.Status.Allocatable)
-	for _, c := range n.Status.Conditions {
-		c.Message = clip(c.Message)
-		slim.Status.Conditions = append(slim.Status.Conditions, c)
+	slim.Status.Conditions = slices.Clone(n.Status.Conditions)
+	for i := range slim.Status.Conditions {
+		c := &slim.Status.Conditions[i] // which hardly differ from node to node
+		c.Type, c.Status = shared(c.Type), shared(c.Status)
+		c.Reason, c.Message = shared(c.Reason), shared(clip(c.Message))
 	}
 	return slim
 }

@@ -75,10 +75,10 @@ func (p *part) load(ctx context.Context) string {
 	pos, rev, err := p.w.positions.Get(ctx, p.slot())
 	now := time.Now()
 	switch {
-	case errors.Is(err, bus.ErrNotFound):
-		return ""
 	case err != nil:
-		p.w.log.Info("where we were cannot be read; reading everything", "resource", p.Resource, "err", err)
+		if !errors.Is(err, bus.ErrNotFound) {
+			p.w.log.Debug("where we were cannot be read; reading everything", "resource", p.Resource, "err", err)
+		}
 		return ""
 	}
 	p.saved.rev = rev
@@ -137,10 +137,16 @@ func (w *Watcher) leave(ctx context.Context) {
 func (w *Watcher) save(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
+	versions := map[*part]*string{} // before the suspects: what comes meanwhile is read again rather than missed
+	for _, s := range w.sources {
+		for _, p := range s.parts {
+			versions[p] = p.version.Load()
+		}
+	}
 	suspects := w.unstored()
 	for _, s := range w.sources {
 		for _, p := range s.parts {
-			if err := p.save(ctx, suspects[p]); err != nil {
+			if err := p.save(ctx, versions[p], suspects[p]); err != nil {
 				w.log.Debug("where we are cannot be stored; trying again", "resource", p.Resource, "err", err)
 				return
 			}
@@ -164,8 +170,7 @@ func (w *Watcher) unstored() map[*part][]episode.Suspect {
 }
 
 // save stores the part's position if it is another than was stored.
-func (p *part) save(ctx context.Context, suspects []episode.Suspect) error {
-	version := p.version.Load()
+func (p *part) save(ctx context.Context, version *string, suspects []episode.Suspect) error {
 	if version == nil {
 		return nil // nothing was read yet; what is stored may still be of use
 	}

@@ -12,7 +12,7 @@
 //   - everything is derived from what is seen now and what is stored, so
 //     nothing is lost by a restart, by NATS being away, or by a missed change;
 //   - of what is well nothing is kept, but for the few kinds by which others
-//     are judged, and some 55 bytes for each object;
+//     are judged, and some 45 bytes for each object;
 //   - two watchers of one cluster, or one before and after a restart, agree on
 //     the ids of what they publish.
 package watch
@@ -177,7 +177,7 @@ const (
 	// Kinds are read for the first time a few at once, which takes no longer
 	// than all at once, but less memory. One that does not come stands in the
 	// way of others no longer than this.
-	firstReads    = 2
+	firstReads    = 1
 	firstReadTime = 3 * time.Second
 )
 
@@ -188,11 +188,15 @@ func (w *Watcher) start(ctx context.Context) *sync.WaitGroup {
 	var unread atomic.Int64
 	gate := make(chan struct{}, firstReads)
 	for _, s := range w.sources {
+		if s.First {
+			first.Add(len(s.parts)) // all of them, before anybody waits
+		}
+	}
+	for _, s := range w.sources {
 		for _, p := range s.parts {
 			unread.Add(1)
 			done := func() {}
 			if p.First {
-				first.Add(1)
 				done = sync.OnceFunc(first.Done)
 			}
 			p.first = sync.OnceFunc(func() {

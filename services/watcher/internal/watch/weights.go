@@ -51,13 +51,13 @@ type sum struct {
 	Pods        int
 }
 
-// weights is what we know of every pod, whether it is failing or not: some 55
+// weights is what we know of every pod, whether it is failing or not: some 45
 // bytes each. It is safe for concurrent use, and asks for no other lock.
 type weights struct {
 	seed maphash.Seed
 
-	mu    sync.Mutex         // guards what follows
-	pods  map[uint64]compact // by a hash of namespace and name
+	mu    sync.Mutex // guards what follows
+	pods  ledger     // by a hash of namespace and name
 	forms table[string]
 	loads table[load]
 	names table[string]   // of nodes
@@ -165,7 +165,7 @@ func (t *table[T]) release(n uint32) {
 }
 
 func newWeights() *weights {
-	return &weights{seed: maphash.MakeSeed(), pods: map[uint64]compact{}, nodes: map[string]sum{}}
+	return &weights{seed: maphash.MakeSeed(), nodes: map[string]sum{}}
 }
 
 // Of is what the pod of this name asks for, its UID and its node; false for
@@ -173,7 +173,7 @@ func newWeights() *weights {
 func (w *weights) Of(namespace, name string) (l load, id, node string, ok bool) {
 	key := w.key([]byte(namespace), []byte(name))
 	w.mu.Lock()
-	c, ok := w.pods[key]
+	c, ok := w.pods.get(key)
 	p := w.unpack(c)
 	w.mu.Unlock()
 	if !ok || !p.counts {
@@ -193,7 +193,7 @@ func (w *weights) On(node string) sum {
 func (w *weights) Len() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.pods)
+	return w.pods.len
 }
 
 func (w *weights) key(namespace, name []byte) uint64 {
@@ -209,8 +209,7 @@ func (w *weights) key(namespace, name []byte) uint64 {
 func (w *weights) put(key uint64, p weight) (before weight, known bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	old, known := w.pods[key]
-	w.pods[key] = w.pack(p)
+	old, known := w.pods.put(key, w.pack(p))
 	if !known {
 		w.count(p, 1)
 		return weight{}, false
@@ -228,7 +227,7 @@ func (w *weights) put(key uint64, p weight) (before weight, known bool) {
 func (w *weights) drop(key uint64, id uid) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if c, ok := w.pods[key]; ok && w.unpack(c).uid == id {
+	if c, ok := w.pods.get(key); ok && w.unpack(c).uid == id {
 		w.remove(key, c)
 	}
 }
@@ -236,7 +235,7 @@ func (w *weights) drop(key uint64, id uid) {
 func (w *weights) remove(key uint64, c compact) {
 	w.count(w.unpack(c), -1)
 	w.release(c)
-	delete(w.pods, key)
+	w.pods.remove(key)
 }
 
 func (w *weights) count(p weight, n int64) {
@@ -258,7 +257,7 @@ func (w *weights) has(namespace, name string, id uid) bool {
 	key := w.key([]byte(namespace), []byte(name))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c, ok := w.pods[key]
+	c, ok := w.pods.get(key)
 	return ok && w.unpack(c).uid == id
 }
 
@@ -273,11 +272,15 @@ func (w *weights) begin(part uint8) {
 func (w *weights) end(part uint8) (gone []uid) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for key, c := range w.pods {
+	absent := map[uint64]compact{}
+	w.pods.each(func(key uint64, c compact) {
 		if c.part&^counting == part && c.reading != w.reads[part] {
-			gone = append(gone, w.unpack(c).uid)
-			w.remove(key, c)
+			absent[key] = c
 		}
+	})
+	for key, c := range absent {
+		gone = append(gone, w.unpack(c).uid)
+		w.remove(key, c)
 	}
 	return gone
 }

@@ -143,6 +143,34 @@ func TestLoadIsCountedAsTheSchedulerDoes(t *testing.T) {
 	}
 }
 
+func TestLedgerIsAMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var l ledger
+		want := map[uint64]compact{}
+		for i := range rapid.IntRange(0, 300).Draw(t, "steps") {
+			key := rapid.Uint64Range(0, 40).Draw(t, "key") << rapid.SampledFrom([]int{0, 56}).Draw(t, "page")
+			if rapid.Bool().Draw(t, "removes") {
+				l.remove(key)
+				delete(want, key)
+				continue
+			}
+			c := compact{node: uint32(i)}
+			l.put(key, c)
+			want[key] = c
+		}
+		got := map[uint64]compact{}
+		l.each(func(key uint64, c compact) { got[key] = c })
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(compact{})); diff != "" || l.len != len(want) {
+			t.Fatalf("%d entries (-want +got):\n%s", l.len, diff)
+		}
+		for key, c := range want {
+			if found, ok := l.get(key); !ok || found != c {
+				t.Fatalf("key %d: %v, %v", key, found, ok)
+			}
+		}
+	})
+}
+
 func BenchmarkWeightsPut(b *testing.B) {
 	w := newWeights()
 	var keys []uint64
