@@ -86,7 +86,7 @@ bench: build bin/devcluster ## measure against references in the same run; the f
 
 lint: vet standalone $(GOLANGCI) ## go vet, golangci-lint, gofmt, and each service built alone
 	@$(say) "gofmt"
-	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "not formatted: $$bad" >&2; exit 1; }
 	@$(say) "golangci-lint"
 	@$(GOLANGCI) run $$(go list -m -f '{{.Dir}}/...')
 
