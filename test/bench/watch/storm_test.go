@@ -2,8 +2,10 @@ package watch
 
 import (
 	"encoding/json"
+	"maps"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -102,6 +104,8 @@ func (b *bench) store(messages []bus.Raw) time.Duration {
 	for range oraclesBusy {
 		wg.Go(func() {
 			for m := range next {
+				m.Header = maps.Clone(m.Header)
+				maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-Batch-") }) // of the batch it came in
 				if _, err := js.PublishMsg(b.Context(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data}); err != nil {
 					b.Errorf("the bare client: %v", err)
 				}
