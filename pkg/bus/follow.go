@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -67,22 +66,7 @@ func (t Topic[T]) Follow(ctx context.Context, b *Bus, f Follower[T]) error {
 func (t Topic[T]) follow(ctx context.Context, b *Bus, f Follower[T], about string) error {
 	ctx, done := b.waits.add(ctx, mentions(t.Stream), true)
 	defer done()
-	var cons jetstream.Consumer
-	var it jetstream.MessagesContext
-	err := b.request(ctx, 2*b.pace.answer, t.Stream, mentions(t.Stream), func(ctx context.Context) (err error) {
-		cons, err = b.js.CreateConsumer(ctx, t.Stream, jetstream.ConsumerConfig{
-			FilterSubject:     heal.SubjectRoot + "." + heal.Token(b.cluster) + "." + t.Root + ".>",
-			DeliverPolicy:     jetstream.DeliverLastPerSubjectPolicy,
-			AckPolicy:         jetstream.AckNonePolicy,
-			MemoryStorage:     true,
-			InactiveThreshold: time.Minute,
-		})
-		if err != nil {
-			return err
-		}
-		it, err = cons.Messages()
-		return err
-	})
+	it, old, err := b.latest(ctx, t.Stream, heal.SubjectRoot+"."+heal.Token(b.cluster)+"."+t.Root+".>", mentions(t.Stream))
 	if err != nil {
 		return err
 	}
@@ -90,22 +74,11 @@ func (t Topic[T]) follow(ctx context.Context, b *Bus, f Follower[T], about strin
 	if b.problem(about, nil) {
 		b.log.Info("topic is followed again", "topic", t.Root)
 	}
-	if cons.CachedInfo().NumPending == 0 {
+	if old == 0 {
 		f.Current()
 	}
 	letters := &line{b: b, c: Consumer{Name: f.Name}, stream: t.Stream, log: b.log}
-	for order := uint64(1); ; order++ {
-		msg, err := it.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return b.explain(ctx, t.Stream, err)
-		}
-		md, err := msg.Metadata()
-		if err != nil {
-			return err
-		}
-		if md.Sequence.Consumer != order {
-			return fmt.Errorf("message %d of the reading is missing", order)
-		}
+	return b.inOrder(ctx, t.Stream, it, func(msg jetstream.Msg, md *jetstream.MsgMetadata) error {
 		d := delivery{
 			&nats.Msg{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()},
 			&nats.MsgMetadata{Sequence: nats.SequencePair(md.Sequence), NumDelivered: md.NumDelivered, Timestamp: md.Timestamp},
@@ -122,5 +95,6 @@ func (t Topic[T]) follow(ctx context.Context, b *Bus, f Follower[T], about strin
 		if md.NumPending == 0 {
 			f.Current()
 		}
-	}
+		return nil
+	})
 }

@@ -59,46 +59,21 @@ func (s *Store[V]) Listen(ctx context.Context, l Listener[V]) error {
 func (s *Store[V]) listen(ctx context.Context, stream, about string, l Listener[V]) error {
 	ctx, done := s.b.waits.add(ctx, s.mentioned, true)
 	defer done()
-	var it jetstream.MessagesContext
-	var old uint64
-	err := s.b.request(ctx, 2*s.b.pace.answer, stream, s.mentioned, func(ctx context.Context) error {
-		cons, err := s.b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
-			DeliverPolicy:     jetstream.DeliverLastPerSubjectPolicy,
-			FilterSubject:     "$KV." + s.name + ".>",
-			AckPolicy:         jetstream.AckNonePolicy,
-			MemoryStorage:     true,
-			InactiveThreshold: time.Minute,
-		})
-		if err != nil {
-			return err
-		}
-		old = cons.CachedInfo().NumPending
-		it, err = cons.Messages()
-		return err
-	})
+	it, old, err := s.b.latest(ctx, stream, "$KV."+s.name+".>", s.mentioned)
 	if err != nil {
 		return err
 	}
 	defer it.Stop()
 	s.b.problem(about, nil)
 	l.Complete(old == 0)
-	for order := uint64(1); ; order++ {
-		msg, err := it.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return s.b.explain(ctx, stream, err)
-		}
-		md, err := msg.Metadata()
-		if err != nil {
-			return err
-		}
-		if md.Sequence.Consumer != order {
-			return fmt.Errorf("message %d of the reading is missing", order)
-		}
+	return s.b.inOrder(ctx, stream, it, func(msg jetstream.Msg, md *jetstream.MsgMetadata) error {
+		order := md.Sequence.Consumer
 		s.hand(msg, md, order > old, l)
 		if order == old {
 			l.Complete(true)
 		}
-	}
+		return nil
+	})
 }
 
 func (s *Store[V]) hand(msg jetstream.Msg, md *jetstream.MsgMetadata, news bool, l Listener[V]) {

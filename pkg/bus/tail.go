@@ -92,26 +92,16 @@ func (b *Bus) read(ctx context.Context, stream string, since time.Time, at *plac
 	}
 	defer it.Stop()
 	b.problem("tail of "+stream, nil)
-	for order := uint64(1); ; order++ {
-		msg, err := it.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return b.explain(ctx, stream, err)
-		}
-		md, err := msg.Metadata()
-		if err != nil {
-			return err
-		}
-		if md.Sequence.Consumer != order {
-			return fmt.Errorf("message %d of the reading is missing", order)
-		}
+	return b.inOrder(ctx, stream, it, func(msg jetstream.Msg, md *jetstream.MsgMetadata) error {
 		r := Raw{Subject: msg.Subject(), Stream: stream, Seq: md.Sequence.Stream, Time: md.Timestamp, Header: msg.Headers(), Data: msg.Data()}
 		select {
 		case raws <- r:
 			at.last = r.Seq
+			return nil
 		case <-ctx.Done():
 			return b.explain(ctx, stream, ctx.Err())
 		}
-	}
+	})
 }
 
 // iterate opens the stream at its place, with a consumer of its own that ends
