@@ -185,30 +185,22 @@ func badAddress(text string) string {
 }
 
 func addresses(p *[]string) kind {
-	return kind{want: "a comma list of e-mail addresses", list: true,
-		text: func() string { return strings.Join(*p, ",") },
-		set: func(text string) []problem {
-			var all []string
-			var found []problem
-			if text != "" {
-				all = strings.Split(text, ",")
-			}
-			for i, a := range all {
-				if all[i] = strings.Trim(a, " \t"); badAddress(all[i]) != "" {
-					found = append(found, problem{fmt.Sprintf("[%d]", i), fmt.Sprintf("%q %s", heal.Clean(a, 64), badAddress(all[i]))})
-				}
-			}
-			if found == nil {
-				*p = all
-			}
-			return found
-		}}
+	return commaList(p, "e-mail addresses", badAddress)
 }
 
-// namespaces is no list of everything when it is empty by mistake: "a,,b" and
-// "," are errors.
 func namespaces(p *[]string) kind {
-	return kind{want: "a comma list of namespaces", list: true,
+	return commaList(p, "namespaces", func(name string) string {
+		if !dnsLabel.MatchString(name) {
+			return "is not the name of a namespace (a-z, 0-9 and -, at most 63)"
+		}
+		return ""
+	})
+}
+
+// commaList is a list of what bad finds nothing wrong with. An empty element,
+// as in "a,,b", is one like any other.
+func commaList(p *[]string, of string, bad func(element string) string) kind {
+	return kind{want: "a comma list of " + of, list: true,
 		text: func() string { return strings.Join(*p, ",") },
 		set: func(text string) []problem {
 			var all []string
@@ -216,10 +208,10 @@ func namespaces(p *[]string) kind {
 			if text != "" {
 				all = strings.Split(text, ",")
 			}
-			for i, name := range all {
-				all[i] = strings.Trim(name, " \t")
-				if !dnsLabel.MatchString(all[i]) {
-					found = append(found, problem{fmt.Sprintf("[%d]", i), fmt.Sprintf("%q is not the name of a namespace (a-z, 0-9 and -, at most 63)", heal.Clean(all[i], 64))})
+			for i, element := range all {
+				all[i] = strings.Trim(element, " \t")
+				if wrong := bad(all[i]); wrong != "" {
+					found = append(found, problem{fmt.Sprintf("[%d]", i), fmt.Sprintf("%q %s", heal.Clean(element, 64), wrong)})
 				}
 			}
 			if found == nil {
