@@ -56,10 +56,23 @@ flag names; a whole directory of them may be mounted as --config-dir.
 	return b.String()
 }
 
-// Markdown is the table of the settings for the documentation.
+const preface = `# Settings
+
+Generated from the table in ` + "`pkg/config`" + `; do not edit it, run ` + "`go test ./config -update` in `pkg`" + `. All four services
+and the command line read the same settings, and each takes what it needs.
+
+They come in layers, of which a later one wins: the defaults, a YAML file (` + "`--config`, `SELFHEAL_CONFIG`" + `), a mounted ConfigMap or
+Secret with one file per key (` + "`--config-dir`, `SELFHEAL_CONFIG_DIR`" + `), the environment, flags (the key with ` + "`-` for `_`" + `). A bare integer
+is seconds (` + "`30`), and `30s`" + ` works too. An unknown key or a wrong value is an error that names the key, the layer it came from and what was
+probably meant, and nothing starts. Each environment name is also read with the prefix ` + "`SELFHEAL_`" + `, which wins. A secret comes from the environment or
+a file, never from a flag, and prints as ` + "`***`" + `.
+
+`
+
+// Markdown is the page of the settings for the documentation.
 func Markdown() string {
 	var b strings.Builder
-	b.WriteString("| key | environment | default | accepted | meaning |\n|---|---|---|---|---|\n")
+	b.WriteString(preface + "| key | environment | default | accepted | meaning |\n|---|---|---|---|---|\n")
 	for _, r := range Rows() {
 		def := "–"
 		if r.Default != "" {
