@@ -47,6 +47,41 @@ func publish(b *testing.B, c *bus.Bus, publishers, n int) {
 	wg.Wait()
 }
 
+// BenchmarkRecordAndPublish is what a watcher does about each failure of a
+// storm: a record, a message, and a note in the record, one after the other,
+// for as many failures at once as it has workers.
+func BenchmarkRecordAndPublish(b *testing.B) {
+	for _, workers := range []int{8, 64, 256, 1024} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			c := bustest.Configure(b, server.Options{SyncAlways: true}).Bus(b, "watcher")
+			records := bus.NewStore[heal.Failure](c, bus.EpisodesBucket)
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			for range workers {
+				wg.Go(func() {
+					for i := int(next.Add(1)); i <= b.N; i = int(next.Add(1)) {
+						key, f := fmt.Sprintf("e-%d", i), failure(fmt.Sprintf("pod-%d", i))
+						rev, err := records.Create(b.Context(), key, f)
+						if err == nil {
+							err = bus.Failures.Publish(b.Context(), c, f)
+						}
+						if err == nil {
+							_, err = records.Update(b.Context(), key, f, rev)
+						}
+						if err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "failures/s")
+		})
+	}
+}
+
 func BenchmarkConsume(b *testing.B) {
 	for _, workers := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {

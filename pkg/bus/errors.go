@@ -47,6 +47,13 @@ func Later(err error, delay time.Duration) error {
 	return laterError{err, delay}
 }
 
+// Delay is what Later said, and whether err, or an error it wraps, is one of its.
+func Delay(err error) (time.Duration, bool) {
+	var later laterError
+	ok := errors.As(err, &later)
+	return later.delay, ok
+}
+
 // awayError marks an error that the server, not the message, is to blame for.
 type awayError struct{ error }
 

@@ -22,16 +22,27 @@ type Raw struct {
 	Data    []byte
 }
 
+// Journals are the streams of what happens, in the order of the pipeline: of
+// failures, decisions (with approvals and controls), results, notifications
+// and dead letters. Audit holds the first three of them for longest.
+var (
+	Journals = []string{failuresStream, decisionsStream, resultsStream, notificationsStream, dlqStream}
+	Audit    = []string{auditStream}
+)
+
 // Tail calls fn, one message at a time and in the order of each stream, with
-// every message of this cluster that the streams of failures, decisions (with
-// approvals and controls), results, notifications and dead letters stored
-// since, until ctx is done or fn returns an error. It waits for streams that
-// do not exist yet.
+// every message of this cluster that the Journals stored since, until ctx is
+// done or fn returns an error. It waits for streams that do not exist yet.
 func (b *Bus) Tail(ctx context.Context, since time.Time, fn func(Raw) error) error {
+	return b.TailFrom(ctx, Mark{since: since, streams: Journals}, fn)
+}
+
+// TailFrom is Tail of what a Read has not read, of the same streams.
+func (b *Bus) TailFrom(ctx context.Context, m Mark, fn func(Raw) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	raws := make(chan Raw)
-	for _, stream := range []string{failuresStream, decisionsStream, resultsStream, notificationsStream, dlqStream} {
-		g.Go(func() error { return b.tail(ctx, stream, since, raws) })
+	for _, stream := range m.streams {
+		g.Go(func() error { return b.tail(ctx, stream, m.since, m.places[stream], raws) })
 	}
 	g.Go(func() error {
 		for {
@@ -56,8 +67,7 @@ type place struct {
 
 // tail sends the messages of one stream until ctx is done. It starts again
 // behind the last one whenever the reading breaks off.
-func (b *Bus) tail(ctx context.Context, stream string, since time.Time, raws chan<- Raw) error {
-	var at place
+func (b *Bus) tail(ctx context.Context, stream string, since time.Time, at place, raws chan<- Raw) error {
 	about := "tail of " + stream
 	defer b.problem(about, nil)
 	for {
@@ -84,7 +94,7 @@ func (b *Bus) read(ctx context.Context, stream string, since time.Time, at *plac
 	defer done()
 	var it jetstream.MessagesContext
 	err := b.request(ctx, 2*b.pace.answer, stream, mentions(stream), func(ctx context.Context) (err error) {
-		it, err = b.iterate(ctx, stream, since, at)
+		it, _, err = b.iterate(ctx, stream, since, at)
 		return err
 	})
 	if err != nil {
@@ -93,7 +103,7 @@ func (b *Bus) read(ctx context.Context, stream string, since time.Time, at *plac
 	defer it.Stop()
 	b.problem("tail of "+stream, nil)
 	return b.inOrder(ctx, stream, it, func(msg jetstream.Msg, md *jetstream.MsgMetadata) error {
-		r := Raw{Subject: msg.Subject(), Stream: stream, Seq: md.Sequence.Stream, Time: md.Timestamp, Header: msg.Headers(), Data: msg.Data()}
+		r := raw(stream, msg, md)
 		select {
 		case raws <- r:
 			at.last = r.Seq
@@ -107,11 +117,11 @@ func (b *Bus) read(ctx context.Context, stream string, since time.Time, at *plac
 // iterate opens the stream at its place, with a consumer of its own that ends
 // by itself. (The client's ordered consumer would go on behind the last
 // sequence on a stream that was deleted and made anew, and cannot be stopped
-// cleanly while it looks for the server.)
-func (b *Bus) iterate(ctx context.Context, stream string, since time.Time, at *place) (jetstream.MessagesContext, error) {
+// cleanly while it looks for the server.) Old is how many messages are stored.
+func (b *Bus) iterate(ctx context.Context, stream string, since time.Time, at *place) (it jetstream.MessagesContext, old uint64, err error) {
 	info, err := b.js.Stream(ctx, stream)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if created := info.CachedInfo().Created; !created.Equal(at.created) {
 		*at = place{created: created}
@@ -130,7 +140,8 @@ func (b *Bus) iterate(ctx context.Context, stream string, since time.Time, at *p
 	}
 	cons, err := b.js.CreateConsumer(ctx, stream, config)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return cons.Messages()
+	it, err = cons.Messages()
+	return it, cons.CachedInfo().NumPending, err
 }

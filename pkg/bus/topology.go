@@ -45,6 +45,9 @@ var (
 	ObserversBucket = Bucket{Name: heal.StreamPrefix + "OBSERVERS", Owner: "watcher", TTL: day} // how well watchers see
 	IncidentsBucket = Bucket{Name: heal.StreamPrefix + "INCIDENTS", Owner: "analyzer", TTL: 30 * day}
 	ActionsBucket   = Bucket{Name: heal.StreamPrefix + "ACTIONS", Owner: "actuator", TTL: 30 * day}
+	// What people were told of each incident; silences, which the command line writes.
+	ConversationsBucket = Bucket{Name: heal.StreamPrefix + "CONVERSATIONS", Owner: "notifier", TTL: 8 * day}
+	SilencesBucket      = Bucket{Name: heal.StreamPrefix + "SILENCES", Owner: "notifier", TTL: 30 * day}
 )
 
 // A stream is one row of the topology.
@@ -63,10 +66,10 @@ func topology() []stream {
 		deadLetters("analyzer"),
 		audit("actuator", failuresStream, decisionsStream, resultsStream),
 	}
-	for _, b := range []Bucket{EpisodesBucket, PositionsBucket, ObserversBucket, IncidentsBucket, ActionsBucket} {
+	for _, b := range []Bucket{EpisodesBucket, PositionsBucket, ObserversBucket, IncidentsBucket, ActionsBucket, ConversationsBucket, SilencesBucket} {
 		rows = append(rows, bucket(b))
 	}
-	return rows
+	return append(rows, objects(EvidenceBucket))
 }
 
 // stage is a stream between two services. Full, it refuses: DiscardOld would

@@ -60,17 +60,20 @@ func TestAllServicesProvisionAtOnceAndAgree(t *testing.T) {
 	}
 	const day = 24 * time.Hour
 	want := map[string]limits{
-		"SELFHEAL_FAILURES":      {Subjects: []string{"selfheal.v1.*.failures.>"}, Age: 7 * day, MsgSize: 16 << 10, Discard: jetstream.DiscardNew},
-		"SELFHEAL_DECISIONS":     {Subjects: []string{"selfheal.v1.*.decisions.>", "selfheal.v1.*.approvals.>", "selfheal.v1.*.control.>"}, Age: 30 * day, MsgSize: 64 << 10, Discard: jetstream.DiscardNew},
-		"SELFHEAL_RESULTS":       {Subjects: []string{"selfheal.v1.*.results.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
-		"SELFHEAL_NOTIFICATIONS": {Subjects: []string{"selfheal.v1.*.notifications.>"}, Age: 7 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
-		"SELFHEAL_DLQ":           {Subjects: []string{"selfheal.v1.*.dlq.>"}, Age: 30 * day, MsgSize: 1 << 20, Discard: jetstream.DiscardOld},
-		"SELFHEAL_AUDIT":         {Sources: []string{"SELFHEAL_FAILURES", "SELFHEAL_DECISIONS", "SELFHEAL_RESULTS"}, Age: 90 * day, MsgSize: 320 << 10, Discard: jetstream.DiscardOld},
-		"KV_SELFHEAL_EPISODES":   {Subjects: []string{"$KV.SELFHEAL_EPISODES.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
-		"KV_SELFHEAL_POSITIONS":  {Subjects: []string{"$KV.SELFHEAL_POSITIONS.>"}, Age: day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
-		"KV_SELFHEAL_OBSERVERS":  {Subjects: []string{"$KV.SELFHEAL_OBSERVERS.>"}, Age: day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
-		"KV_SELFHEAL_INCIDENTS":  {Subjects: []string{"$KV.SELFHEAL_INCIDENTS.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
-		"KV_SELFHEAL_ACTIONS":    {Subjects: []string{"$KV.SELFHEAL_ACTIONS.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"SELFHEAL_FAILURES":         {Subjects: []string{"selfheal.v1.*.failures.>"}, Age: 7 * day, MsgSize: 16 << 10, Discard: jetstream.DiscardNew},
+		"SELFHEAL_DECISIONS":        {Subjects: []string{"selfheal.v1.*.decisions.>", "selfheal.v1.*.approvals.>", "selfheal.v1.*.control.>"}, Age: 30 * day, MsgSize: 64 << 10, Discard: jetstream.DiscardNew},
+		"SELFHEAL_RESULTS":          {Subjects: []string{"selfheal.v1.*.results.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"SELFHEAL_NOTIFICATIONS":    {Subjects: []string{"selfheal.v1.*.notifications.>"}, Age: 7 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"SELFHEAL_DLQ":              {Subjects: []string{"selfheal.v1.*.dlq.>"}, Age: 30 * day, MsgSize: 1 << 20, Discard: jetstream.DiscardOld},
+		"SELFHEAL_AUDIT":            {Sources: []string{"SELFHEAL_FAILURES", "SELFHEAL_DECISIONS", "SELFHEAL_RESULTS"}, Age: 90 * day, MsgSize: 320 << 10, Discard: jetstream.DiscardOld},
+		"KV_SELFHEAL_EPISODES":      {Subjects: []string{"$KV.SELFHEAL_EPISODES.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"KV_SELFHEAL_POSITIONS":     {Subjects: []string{"$KV.SELFHEAL_POSITIONS.>"}, Age: day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"KV_SELFHEAL_OBSERVERS":     {Subjects: []string{"$KV.SELFHEAL_OBSERVERS.>"}, Age: day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"KV_SELFHEAL_INCIDENTS":     {Subjects: []string{"$KV.SELFHEAL_INCIDENTS.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"KV_SELFHEAL_ACTIONS":       {Subjects: []string{"$KV.SELFHEAL_ACTIONS.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"KV_SELFHEAL_CONVERSATIONS": {Subjects: []string{"$KV.SELFHEAL_CONVERSATIONS.>"}, Age: 8 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"KV_SELFHEAL_SILENCES":      {Subjects: []string{"$KV.SELFHEAL_SILENCES.>"}, Age: 30 * day, MsgSize: 256 << 10, Discard: jetstream.DiscardNew},
+		"OBJ_SELFHEAL_EVIDENCE":     {Subjects: []string{"$O.SELFHEAL_EVIDENCE.C.>", "$O.SELFHEAL_EVIDENCE.M.>"}, Age: 7 * day, MsgSize: 144 << 10, Discard: jetstream.DiscardOld},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("streams (-want +got):\n%s", diff)

@@ -34,12 +34,15 @@ type Settings struct {
 	VerifyWindow         time.Duration // how long a symptom must stay away; default the shorter of 60 s and RecoveryTimeout
 
 	NotificationEnabled     bool
+	NotifyPolicyFile        string
 	SlackChannel            string
 	SlackIncidentChannel    string
 	SlackWebhookURL         Secret
 	SlackIncidentWebhookURL Secret
 	SlackBotToken           Secret
-	SlackAPIURL             string // ends in a slash
+	SlackAppToken           Secret   // for Socket Mode
+	SlackApprovers          []string // user ids
+	SlackAPIURL             string   // ends in a slash
 	EmailSMTPServer         string
 	EmailSMTPPort           int
 	EmailUsername           string
@@ -53,6 +56,9 @@ type Settings struct {
 	WebhookURL              Secret // receives every result as its CloudEvent
 	WebhookSecret           Secret // signs what is posted there
 	AlertmanagerURL         string // without the path of the API
+
+	NodeWebhookURL    Secret // restarts and replaces machines
+	NodeWebhookSecret Secret // signs what is asked of it
 
 	DebugMode      bool
 	VerboseLogging bool

@@ -86,13 +86,16 @@ func samples(t *testing.T) map[string]struct{ give, show string } {
 		"slack_webhook_url":          secret("https://hooks.slack.com/services/T/B/x"),
 		"slack_incident_webhook_url": secret("http://127.0.0.1:8099/x"),
 		"slack_bot_token":            secret("xoxb-1"),
-		"slack_api_url":              {"http://localhost:8099/api", "http://localhost:8099/api/"},
-		"email_smtp_server":          same("mail.example.com"), "email_smtp_port": same("465"),
+		"slack_app_token":            secret("xapp-1"), "slack_approvers": {"U012AB3CD, W1234567", "U012AB3CD,W1234567"},
+		"notify_policy_file": same("/etc/notify.yaml"),
+		"slack_api_url":      {"http://localhost:8099/api", "http://localhost:8099/api/"},
+		"email_smtp_server":  same("mail.example.com"), "email_smtp_port": same("465"),
 		"email_username": same("bot"), "email_password": secret("p w"), "email_from": same("Bot <bot@example.com>"),
 		"email_use_tls": {"0", "false"}, "email_recipients": {"a@example.com, b@example.com", "a@example.com,b@example.com"},
 		"pagerduty_enabled": {"1", "true"}, "pagerduty_routing_key": secret("0123456789abcdef0123456789abcdef"),
 		"pagerduty_api_url": same("http://[::1]:8099"), "webhook_url": secret("https://example.com/in?token=x"),
 		"webhook_secret": secret("whsec"), "alertmanager_url": same("http://alertmanager.monitoring.svc:9093"),
+		"node_webhook_url": secret("https://machines.example/hook"), "node_webhook_secret": secret("a-secret-of-16-bytes"),
 		"debug_mode": {"True", "true"}, "verbose_logging": {"true", "true"},
 	}
 }

@@ -145,6 +145,17 @@ func cluster(p *string) kind {
 
 var slackName = regexp.MustCompile(`^(#[^\s#,@<>&]{1,80}|[CG][A-Z0-9]{8,20})$`)
 
+var slackUser = regexp.MustCompile(`^[UW][A-Z0-9]{5,20}$`)
+
+func slackUsers(p *[]string) kind {
+	return commaList(p, "Slack user ids", func(id string) string {
+		if !slackUser.MatchString(id) {
+			return "is not the id of a Slack user such as U012AB3CD (their profile has it; a name can be changed by its bearer)"
+		}
+		return ""
+	})
+}
+
 func slackChannel(p *string) kind {
 	return matching(p, `a Slack channel such as "#incidents", or its id`, slackName.MatchString)
 }

@@ -54,6 +54,7 @@ type Daemon struct {
 
 	paused   prometheus.Gauge
 	reloaded prometheus.Gauge
+	api      *bus.API // nil in a Daemon made by a test
 
 	mu     sync.Mutex // guards what follows
 	checks []namedCheck
@@ -80,6 +81,35 @@ func (d *Daemon) Status(fields func() map[string]any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.status = append(d.status, fields)
+}
+
+// Answer adds something that the service can be asked for over NATS, for as
+// long as Run runs. That it cannot be served is logged, and nothing else: no
+// part of healing waits for a question.
+func (d *Daemon) Answer(e bus.Endpoint) {
+	if d.api == nil {
+		return
+	}
+	if err := d.api.Add(e); err != nil {
+		d.Log.Warn("cannot be asked over nats", "endpoint", e.Name, "err", err)
+	}
+}
+
+// serveAPI makes the service known over NATS, with an endpoint of its own that
+// says what /ready does.
+func (d *Daemon) serveAPI(summary string) (done func()) {
+	release, _ := Version()
+	api, err := d.Bus.Serve(release, summary)
+	if err != nil {
+		d.Log.Warn("cannot be asked over nats", "err", err)
+		return func() {}
+	}
+	d.api = api
+	d.Answer(bus.Endpoint{Name: "ready", Summary: "Says whether the service can work, and what it lacks.", Answer: func(context.Context, []byte) (any, error) {
+		body, _ := readiness(d.Ready())
+		return body, nil
+	}})
+	return api.Close
 }
 
 // SetPaused shows in self_healing_paused whether a person paused all acting.

@@ -63,19 +63,29 @@ func (p *process) serveReady(w http.ResponseWriter, _ *http.Request) {
 	if d := p.current.Load(); d != nil {
 		said = d.Ready()
 	}
-	status, code := "ready", http.StatusOK
+	body, ready := readiness(said)
+	code := http.StatusOK
+	if !ready {
+		code = http.StatusServiceUnavailable
+	}
+	answer(w, code, body)
+}
+
+// readiness is what checks say, in the form of /ready.
+func readiness(said map[string]error) (body map[string]any, ready bool) {
+	status := "ready"
 	checks := map[string]string{}
-	body := map[string]any{"checks": checks}
+	body = map[string]any{"checks": checks}
 	for field, err := range said {
 		body[field] = err == nil
 		checks[field] = "ok"
 		if err != nil {
 			checks[field] = err.Error()
-			status, code = "not_ready", http.StatusServiceUnavailable
+			status = "not_ready"
 		}
 	}
 	body["status"] = status
-	answer(w, code, body)
+	return body, status == "ready"
 }
 
 var errNotStarted = errors.New("not started yet")

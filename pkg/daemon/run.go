@@ -204,6 +204,7 @@ func (p *process) once(ctx context.Context, settings config.Settings) error {
 	})
 	d.Check("monitoring_active", func() error { return nil }) // while Run is; see the end
 	p.current.Store(d)
+	defer d.serveAPI(p.service.Summary)()
 
 	var provisioning sync.WaitGroup
 	provisioning.Go(func() {

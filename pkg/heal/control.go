@@ -45,33 +45,57 @@ func (a Approval) Validate() error {
 	return errors.Join(errs...)
 }
 
-// A Control pauses or resumes all acting on a cluster.
+// A Control pauses or resumes all acting on a cluster, or asks for a change to
+// be taken back, or says what became of that.
 type Control struct {
-	Verb   string    `json:"verb"` // pause, resume
+	Verb   string    `json:"verb"` // pause, resume, undo, undone
 	By     string    `json:"by"`
-	Reason string    `json:"reason,omitempty"`
+	Reason string    `json:"reason,omitempty"` // of undone: what was done, or why it was not
 	At     time.Time `json:"at"`
 	Until  time.Time `json:"until,omitzero"` // a pause ends by itself then
+
+	DecisionID string  `json:"decision_id,omitempty"` // of undo and undone: whose change
+	Outcome    Outcome `json:"outcome,omitempty"`     // of undone
 }
 
 // The verbs of Control.
 const (
 	Pause  = "pause"
 	Resume = "resume"
+
+	TakeBack  = "undo"   // what a decision changed
+	TakenBack = "undone" // the actuator's answer to that
 )
+
+// Controls is every verb of Control.
+var Controls = []string{Pause, Resume, TakeBack, TakenBack}
+
+// Brakes reports whether the control is about acting as a whole.
+func (c Control) Brakes() bool { return c.Verb == Pause || c.Verb == Resume }
 
 // Head implements Payload.
 func (c Control) Head() Head {
+	of := []string{c.Verb, c.By, c.At.UTC().Format(time.RFC3339Nano)}
+	if c.DecisionID != "" {
+		of = append(of, c.DecisionID)
+	}
 	return Head{
-		ID:    ID("c", c.Verb, c.By, c.At.UTC().Format(time.RFC3339Nano)),
+		ID:    ID("c", of...),
 		Type:  TypeControlChanged,
 		Route: []string{"control", c.Verb},
+		Cause: c.DecisionID,
 	}
 }
 
 // Validate reports why the control cannot be obeyed.
 func (c Control) Validate() error {
-	errs := []error{known("verb", c.Verb, []string{Pause, Resume}), nonEmpty("by", c.By)}
+	errs := []error{known("verb", c.Verb, Controls), nonEmpty("by", c.By)}
+	if !c.Brakes() && !decisionForm.MatchString(c.DecisionID) {
+		errs = append(errs, fmt.Errorf("decision_id: %q is not a decision's id", Clean(c.DecisionID, 64)))
+	}
+	if c.Verb == TakenBack {
+		errs = append(errs, known("outcome", c.Outcome, Outcomes))
+	}
 	if c.At.IsZero() {
 		errs = append(errs, errors.New("at: is empty"))
 	}

@@ -19,6 +19,7 @@ type Result struct {
 	Verification *Verification `json:"verification"` // nil when nothing was done that could be verified
 	Undo         *Undo         `json:"undo"`         // nil when there is nothing to undo
 	DryRun       bool          `json:"dry_run"`
+	Evidence     *Kept         `json:"evidence,omitempty"` // nil when none was kept
 }
 
 // A Step is one request or wait of an action.
@@ -55,6 +56,13 @@ type Check struct {
 type Undo struct {
 	Summary string `json:"summary"`
 	Command string `json:"command,omitempty"`
+}
+
+// Kept says where it is kept what things looked like before they were changed.
+type Kept struct {
+	Bucket string `json:"bucket"` // a JetStream object store
+	Object string `json:"object"`
+	Bytes  int    `json:"bytes"`
 }
 
 // MakeResultID makes the one result of a decision.
