@@ -5,6 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,30 +18,34 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/selfheal/selfheal/pkg/bus/bustest"
+	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/pkg/kube/kubetest"
 	"github.com/selfheal/selfheal/services/watcher"
 )
 
-var churnFor = flag.Duration("churn", 45*time.Second, "how long the churn test goes on")
+var churnFor = flag.Duration("churn", 25*time.Second, "how long the churn test goes on")
 
 // churn is a busy and healthy cluster. Every move of it is one that people and
 // their tools make every day; each waits for what the move leads to.
 type churn struct {
 	*kubetest.Cluster
-	kube kubernetes.Interface
-	ns   string
+	kube   kubernetes.Interface
+	ns     string
+	until  time.Time     // when no further round begins
+	load   *atomic.Int64 // on every pod, in thousandths of a core
+	writes *atomic.Int64 // requests of the moves that change something
 }
 
-// churnPatience allows for a job whose pods are drained again and again: its
-// controller waits twice as long each time.
-const churnPatience = 5 * time.Minute
+// churnPatience allows for a machine that does much else, and for a job whose
+// pods are drained again and again: its controller waits twice as long each time.
+const churnPatience = 10 * time.Minute
 
 func TestNothingIsPublishedAboutABusyHealthyCluster(t *testing.T) {
 	if testing.Short() {
@@ -43,223 +53,244 @@ func TestNothingIsPublishedAboutABusyHealthyCluster(t *testing.T) {
 	}
 	starting, cancel := context.WithTimeout(t.Context(), churnPatience)
 	defer cancel()
-	cluster, err := kubetest.Start(starting, kubetest.Options{Nodes: 4})
+	cluster, err := kubetest.Start(starting, kubetest.Options{Nodes: churnNodes})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Stop)
-	c := &churn{Cluster: cluster, kube: cluster.Client(t), ns: cluster.Namespace(t)}
+	c := &churn{Cluster: cluster, ns: cluster.Namespace(t), load: new(atomic.Int64), writes: new(atomic.Int64)}
+	config := reach(t, cluster)
+	config.Wrap(c.count)
+	if c.kube, err = kubernetes.NewForConfig(config); err != nil {
+		t.Fatal(err)
+	}
+	c.load.Store(1)
+	serveMetrics(t, cluster.Client(t), c.load)
 
 	server := bustest.Start(t)
 	events := read(t, server)
 	r := run(t, watcher.Config{
 		HealthCheckInterval: time.Second, RecoveryTimeout: time.Second,
-		PodCheckInterval: 10 * time.Second, PodRestartThreshold: 5,
-		NodeCheckInterval: 5 * time.Second, NodeFailureThreshold: 3,
+		PodCheckInterval: c.interval(), PodRestartThreshold: 5,
+		NodeCheckInterval: churnNodeInterval, NodeFailureThreshold: 3,
+		UsageThreshold: 80,
 	}, reach(t, cluster), server.Bus(t, watcher.Name))
 	kubetest.Eventually(t, churnPatience, func(context.Context) error {
 		return errors.Join(r.check("k8s_connection"), r.check("monitoring_active"))
 	})
 
-	moves, ctx := errgroup.WithContext(t.Context())
-	end := time.Now().Add(*churnFor)
-	for name, move := range map[string]func(context.Context, int) error{
-		"deployments scaled up, down and to zero": c.scale,
-		"roll-outs of good images":                c.rollOut,
-		"nodes drained":                           c.drainOne,
-		"nodes replaced":                          c.replaceNode,
-		"jobs that end":                           c.runJob,
-		"pods held back by a gate":                c.gate,
-		"cron jobs that run every minute":         c.runCronJob,
-	} {
-		moves.Go(func() error {
-			rounds := 0
-			for ; rounds == 0 || time.Now().Before(end); rounds++ {
-				if err := move(ctx, rounds); err != nil {
-					return fmt.Errorf("%s, round %d: %w", name, rounds, err)
-				}
-			}
-			t.Logf("%s: %d rounds", name, rounds)
-			return nil
-		})
+	began := time.Now()
+	c.until = began.Add(*churnFor)
+	told := &verdict{wrongly: map[string]bool{}, rightly: map[string]bool{}}
+	running, ctx := errgroup.WithContext(t.Context())
+	for _, m := range moves {
+		running.Go(func() error { return c.repeat(ctx, t, m, told, events) })
 	}
-	if err := moves.Wait(); err != nil {
+	// In the middle of it all something really fails, and is told of: the
+	// watcher does see what happens here.
+	running.Go(func() error {
+		c.linger(ctx, *churnFor/3)
+		return c.fail(ctx, t, events)
+	})
+	if err := running.Wait(); err != nil {
 		t.Error(err)
 	}
-	if all := events.all(); len(all) != 0 {
-		t.Errorf("%d events about a healthy cluster, the first: %+v", len(all), all[0])
-	}
-
-	// The watcher did see all of it: what is really broken is announced.
-	if err := c.createPod(t.Context(), "broken", "shop/api:invalid-image", nil); err != nil {
-		t.Fatal(err)
-	}
-	if got := events.wait(1)[0]; got.Reason != "InvalidImageName" || got.Target.Name != "broken" {
-		t.Errorf("event = %+v, want the broken pod's", got)
-	}
+	told.judge(t, events.all())
+	t.Logf("%s of churn: %d changes by %d moves, %d objects made in all; failures published about what is well: %d, about what is not: %d",
+		time.Since(began).Round(time.Second), c.writes.Load(), len(moves), made(t, c), len(told.wrongly), len(told.rightly))
 }
 
-func (c *churn) scale(ctx context.Context, round int) error {
-	if round == 0 {
-		if err := c.deploy(ctx, "scaled", 3); err != nil {
-			return err
+// interval is the pod_check_interval: the default, unless that is too long to
+// wait until something is told of.
+func (c *churn) interval() time.Duration {
+	return min(30*time.Second, max(15*time.Second, *churnFor/10))
+}
+
+// count counts requests that change something.
+func (c *churn) count(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodGet {
+			c.writes.Add(1)
 		}
-	}
-	replicas := []int32{5, 0, 1, 3}[round%4]
-	if err := c.patchDeployment(ctx, "scaled", fmt.Sprintf(`{"spec":{"replicas":%d}}`, replicas)); err != nil {
-		return err
-	}
-	return c.complete(ctx, "scaled")
+		return next.RoundTrip(r)
+	})
 }
 
-func (c *churn) rollOut(ctx context.Context, round int) error {
-	if round == 0 {
-		if err := c.deploy(ctx, "rolled", 3); err != nil {
-			return err
+// repeat makes a move again and again. A round that does not come to its end
+// is another one's beginning, as with people; three in a row are too many.
+func (c *churn) repeat(ctx context.Context, t *testing.T, m move, told *verdict, events *reader) error {
+	failed := 0
+	for round := 0; ; round++ {
+		err := m.round(c, ctx, round)
+		told.judge(t, events.all())
+		if err == nil {
+			failed = 0
+		} else if failed++; failed == 3 || ctx.Err() != nil {
+			return fmt.Errorf("%s, round %d: %w", m.name, round, err)
+		} else {
+			t.Logf("%s, round %d: %v", m.name, round, err)
 		}
-	}
-	image := fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"shop/api:v%d"}]}}}}`, round)
-	if err := c.patchDeployment(ctx, "rolled", image); err != nil {
-		return err
-	}
-	return c.complete(ctx, "rolled")
-}
-
-// drainOne drains one of the first two nodes, and lets it be used again.
-func (c *churn) drainOne(ctx context.Context, round int) error {
-	nodes, err := c.kube.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: "!extra"})
-	if err != nil {
-		return err
-	}
-	name := nodes.Items[round%2].Name
-	if err := c.patchNode(ctx, name, `{"spec":{"unschedulable":true}}`); err != nil {
-		return err
-	}
-	if err := c.evictAll(ctx, name); err != nil {
-		return err
-	}
-	return c.patchNode(ctx, name, `{"spec":{"unschedulable":null}}`)
-}
-
-// replaceNode adds a node, uses it, and has it taken away as an autoscaler
-// does: it is not ready for longer than a node may be before it is gone.
-func (c *churn) replaceNode(ctx context.Context, round int) error {
-	name := fmt.Sprintf("extra-%d", round)
-	if err := c.AddNode(ctx, name, "zone-1", map[string]string{"extra": name}); err != nil {
-		return err
-	}
-	if err := c.createPod(ctx, name, "good", map[string]string{"extra": name}); err != nil {
-		return err
-	}
-	if err := wait(ctx, func() error { return c.runs(ctx, name) }); err != nil {
-		return err
-	}
-	leaving := `{"spec":{"unschedulable":true,"taints":[{"key":"ToBeDeletedByClusterAutoscaler","effect":"NoSchedule"}]}}`
-	if err := c.patchNode(ctx, name, leaving); err != nil {
-		return err
-	}
-	if err := c.evictAll(ctx, name); err != nil {
-		return err
-	}
-	if err := c.StopNode(ctx, name); err != nil {
-		return err
-	}
-	if err := wait(ctx, func() error { return c.silentFor(ctx, name, 16*time.Second) }); err != nil {
-		return err
-	}
-	return c.RemoveNode(ctx, name)
-}
-
-// silentFor reports why a node has not been not ready for so long.
-func (c *churn) silentFor(ctx context.Context, name string, d time.Duration) error {
-	n, err := c.kube.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	for _, condition := range n.Status.Conditions {
-		if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue && time.Since(condition.LastTransitionTime.Time) >= d {
+		if err == nil && !time.Now().Before(c.until) {
+			t.Logf("%s: %d rounds, until %s after the end", m.name, round+1, time.Since(c.until).Round(time.Second))
 			return nil
 		}
+		c.linger(ctx, restAfter)
 	}
-	return fmt.Errorf("node %s has not been silent for %s", name, d)
 }
 
-func (c *churn) runJob(ctx context.Context, round int) error {
-	name, three := fmt.Sprintf("job-%d", round), int32(3)
-	jobs := c.kube.BatchV1().Jobs(c.ns)
-	_, err := jobs.Create(ctx, &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: batchv1.JobSpec{Completions: &three, Parallelism: &three, Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-			RestartPolicy:  corev1.RestartPolicyNever,
-			InitContainers: []corev1.Container{{Name: "setup", Image: "good"}},
-			Containers:     []corev1.Container{{Name: "app", Image: "complete"}},
-		}}},
-	}, metav1.CreateOptions{})
-	if err != nil {
+// A wrong is what is not well, and what is to be told of it.
+type wrong struct {
+	name         string
+	do           func(c *churn, ctx context.Context) error
+	kind, reason string
+}
+
+var wrongs = []wrong{
+	{"an image that has no name", func(c *churn, ctx context.Context) error {
+		return c.createPod(ctx, "misnamed", "shop/api:invalid-image", nil)
+	}, "Pod", "InvalidImageName"},
+	{"a deployment whose pods crash", func(c *churn, ctx context.Context) error {
+		d := newDeployment("crashing", 1)
+		d.Spec.Template.Spec.Containers[0].Image = "shop/api:broken"
+		_, err := c.kube.AppsV1().Deployments(c.ns).Create(ctx, d, metav1.CreateOptions{})
 		return err
-	}
-	err = wait(ctx, func() error {
-		j, err := jobs.Get(ctx, name, metav1.GetOptions{})
-		if err == nil && j.Status.Succeeded < 3 {
-			err = fmt.Errorf("%d of 3 pods of %s have succeeded", j.Status.Succeeded, name)
+	}, "Pod", "CrashLoopBackOff"},
+	{"a pod that its kubelet evicts", func(c *churn, ctx context.Context) error {
+		if err := c.deploy(ctx, "greedy", 1); err != nil {
+			return err
 		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	background := metav1.DeletePropagationBackground
-	return jobs.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
-}
-
-// runCronJob lets a cron job run once, while its turns may overlap with a
-// drain, and takes it away with what it made.
-func (c *churn) runCronJob(ctx context.Context, round int) error {
-	name := fmt.Sprintf("cron-%d", round)
-	crons := c.kube.BatchV1().CronJobs(c.ns)
-	_, err := crons.Create(ctx, &batchv1.CronJob{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: batchv1.CronJobSpec{
-			Schedule: "* * * * *", ConcurrencyPolicy: batchv1.ForbidConcurrent,
-			JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-				RestartPolicy: corev1.RestartPolicyOnFailure,
-				Containers:    []corev1.Container{{Name: "app", Image: "complete"}},
-			}}}},
-		},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		return err
-	}
-	err = wait(ctx, func() error {
-		cron, err := crons.Get(ctx, name, metav1.GetOptions{})
-		if err == nil && cron.Status.LastSuccessfulTime == nil {
-			err = fmt.Errorf("cron job %s has not run", name)
+		pods, err := c.kube.CoreV1().Pods(c.ns).List(ctx, metav1.ListOptions{LabelSelector: "app=greedy"})
+		if err != nil {
+			return err
 		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	background := metav1.DeletePropagationBackground
-	return crons.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
+		return c.SetBehaviour(ctx, c.ns, pods.Items[0].Name, "evicted")
+	}, "Pod", "Evicted"},
+	{"a job that gives up", func(c *churn, ctx context.Context) error {
+		none := int32(0)
+		return c.job(ctx, "fails", "exit-3", func(s *batchv1.JobSpec) { s.BackoffLimit = &none })
+	}, "Job", "BackoffLimitExceeded"},
+	{"a service whose port leads nowhere", func(c *churn, ctx context.Context) error {
+		if err := c.deploy(ctx, "web", 1); err != nil {
+			return err
+		}
+		s := newService("web", map[string]string{"app": "web"})
+		s.Spec.Ports[0].TargetPort = intstr.FromString("http")
+		return c.service(ctx, s)
+	}, "Service", "PortMismatch"},
+	{"a node that falls silent", func(c *churn, ctx context.Context) error {
+		if err := c.addNode(ctx, brokenNode); err != nil {
+			return err
+		}
+		return c.StopNode(ctx, brokenNode)
+	}, "Node", "NodeStatusUnknown"},
 }
 
-func (c *churn) gate(ctx context.Context, round int) error {
-	name := fmt.Sprintf("gated-%d", round)
-	pods := c.kube.CoreV1().Pods(c.ns)
-	p := churnPod(name, "good", nil)
-	p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/quota"}}
-	if _, err := pods.Create(ctx, p, metav1.CreateOptions{}); err != nil {
+// Where everything is that is not well.
+const (
+	brokenNamespace = "broken"
+	brokenNode      = "broken-node"
+)
+
+// fail has everything go wrong, waits until all of it is told of, takes it
+// away, and waits until that is told of too.
+func (c *churn) fail(ctx context.Context, t *testing.T, events *reader) error {
+	c = c.in(brokenNamespace)
+	if err := c.namespace(ctx, c.ns); err != nil {
 		return err
 	}
-	open := []byte(`{"spec":{"schedulingGates":null}}`)
-	if _, err := pods.Patch(ctx, name, types.MergePatchType, open, metav1.PatchOptions{}); err != nil {
+	running, ctx := errgroup.WithContext(ctx)
+	for _, w := range wrongs {
+		running.Go(func() error {
+			began := time.Now()
+			if err := w.do(c, ctx); err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			err := wait(ctx, func() error {
+				told := func(f heal.Failure) bool { return f.Target.Kind == w.kind && f.Reason == w.reason && broken(f) }
+				if !slices.ContainsFunc(events.all(), told) {
+					return fmt.Errorf("%s: no %s of a %s is told of", w.name, w.reason, w.kind)
+				}
+				return nil
+			})
+			t.Logf("%s: told of after %s", w.name, time.Since(began).Round(time.Second))
+			return err
+		})
+	}
+	if err := running.Wait(); err != nil {
 		return err
 	}
-	if err := wait(ctx, func() error { return ignoreGone(c.runs(ctx, name)) }); err != nil {
-		return err
+	ctx = t.Context() // running's is over
+	for _, path := range []string{"/api/v1/namespaces/" + c.ns, "/api/v1/nodes/" + brokenNode} {
+		if err := c.remove(ctx, path); err != nil {
+			return err
+		}
 	}
-	return ignoreGone(pods.Delete(ctx, name, metav1.DeleteOptions{}))
+	return wait(ctx, func() error {
+		open := map[string]heal.Failure{}
+		for _, f := range events.all() {
+			if delete(open, f.EpisodeID); !f.Resolved() {
+				open[f.EpisodeID] = f
+			}
+		}
+		for _, f := range open {
+			if broken(f) {
+				return fmt.Errorf("nothing is told of the end of %s of %s", f.Reason, f.Target)
+			}
+		}
+		return nil
+	})
+}
+
+func broken(f heal.Failure) bool {
+	return f.Namespace == brokenNamespace || f.Target.Kind == "Node" && f.Target.Name == brokenNode
+}
+
+// A verdict is what the failures told so far are worth.
+type verdict struct {
+	mu      sync.Mutex      // guards what follows
+	judged  int             // of all there are
+	wrongly map[string]bool // episodes
+	rightly map[string]bool
+}
+
+// judge takes in what is told, in order, and fails t for every episode that is
+// about nothing that is wrong.
+func (v *verdict) judge(t *testing.T, told []heal.Failure) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, f := range told[min(v.judged, len(told)):] {
+		v.judged++
+		switch {
+		case broken(f):
+			v.rightly[f.EpisodeID] = true
+		case !v.wrongly[f.EpisodeID]:
+			v.wrongly[f.EpisodeID] = true
+			t.Errorf("published about what is well: %+v", f)
+		}
+	}
+}
+
+// made is how many objects were made by whomever, as the API server counts.
+func made(t *testing.T, c *churn) (n int) {
+	t.Helper()
+	text, err := c.kube.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "apiserver_request_total{") || !strings.Contains(line, `code="201"`) ||
+			!strings.Contains(line, `verb="POST"`) || !strings.Contains(line, `subresource=""`) ||
+			strings.Contains(line, `resource="events"`) || strings.Contains(line, `group="authentication.k8s.io"`) || strings.Contains(line, `group="authorization.k8s.io"`) {
+			continue
+		}
+		_, value, _ := strings.Cut(line, "} ")
+		count, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += int(count)
+	}
+	return n
 }
 
 // runs reports why a pod does not run.
@@ -310,23 +341,28 @@ func (c *churn) createPod(ctx context.Context, name, image string, selector map[
 	return err
 }
 
+// deploy makes a deployment, unless it is there, and waits until it is as it
+// should be.
 func (c *churn) deploy(ctx context.Context, name string, replicas int32) error {
-	labels := map[string]string{"app": name}
-	_, err := c.kube.AppsV1().Deployments(c.ns).Create(ctx, &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: appsv1.DeploymentSpec{
-			Replicas: &replicas,
-			Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "shop/api:good"}}},
-			},
-		},
-	}, metav1.CreateOptions{})
-	if err != nil {
+	return c.deployAs(ctx, name, replicas)
+}
+
+func (c *churn) deployAs(ctx context.Context, name string, replicas int32, edit ...func(*appsv1.Deployment)) error {
+	d := newDeployment(name, replicas)
+	for _, change := range edit {
+		change(d)
+	}
+	if err := unlessExists(c.kube.AppsV1().Deployments(c.ns).Create(ctx, d, metav1.CreateOptions{})); err != nil {
 		return err
 	}
 	return c.complete(ctx, name)
+}
+
+func newDeployment(name string, replicas int32) *appsv1.Deployment {
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       appsv1.DeploymentSpec{Replicas: &replicas, Selector: selectorOf(name), Template: templateOf(name, "shop/api:good")},
+	}
 }
 
 // complete waits until the deployment is as its spec says.
@@ -347,37 +383,4 @@ func (c *churn) complete(ctx context.Context, name string) error {
 func (c *churn) patchDeployment(ctx context.Context, name, patch string) error {
 	_, err := c.kube.AppsV1().Deployments(c.ns).Patch(ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{})
 	return err
-}
-
-func (c *churn) patchNode(ctx context.Context, name, patch string) error {
-	_, err := c.kube.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
-	return err
-}
-
-// evictAll evicts what runs on a node, and waits until it is gone.
-func (c *churn) evictAll(ctx context.Context, node string) error {
-	return wait(ctx, func() error {
-		pods, err := c.kube.CoreV1().Pods(c.ns).List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node})
-		if err != nil {
-			return err
-		}
-		left := 0
-		for _, p := range pods.Items {
-			if p.Status.Phase == corev1.PodSucceeded {
-				continue
-			}
-			left++
-			if p.DeletionTimestamp != nil {
-				continue
-			}
-			err := c.kube.CoreV1().Pods(c.ns).EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: p.Name}})
-			if ignoreGone(err) != nil {
-				return err
-			}
-		}
-		if left > 0 {
-			return fmt.Errorf("%d pods are left on %s", left, node)
-		}
-		return nil
-	})
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/selfheal/selfheal/pkg/daemon"
 	"github.com/selfheal/selfheal/pkg/kube/kubetest"
 	"github.com/selfheal/selfheal/services/watcher"
 )
@@ -35,6 +36,9 @@ type stage struct {
 var theStage stage
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asWatcher) != "" {
+		daemon.Main(watcher.Service())
+	}
 	code := m.Run()
 	if c := theStage.cluster; c != nil {
 		c.Stop()
@@ -343,7 +347,7 @@ func crashing(pod *corev1.Pod, restarts int32) *corev1.Pod {
 	pod.Status.ContainerStatuses[0] = corev1.ContainerStatus{
 		Name: "api", RestartCount: restarts,
 		State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
-		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "canary"}},
+		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "lookup orders-db: no such host, token=canary"}},
 	}
 	return pod
 }

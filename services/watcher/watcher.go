@@ -123,7 +123,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	}
 	if deps.Status != nil {
 		deps.Status(func() map[string]any {
-			return map[string]any{"failures_detected": w.Detected(), "observer": eyes.State(), "detector_errors": troubles.Counts()}
+			return map[string]any{"failures_detected": w.Detected(), "observer": eyes.State(), "detector_errors": troubles.Counts(), "unseen": w.Unseen()}
 		})
 	}
 	var looking sync.WaitGroup

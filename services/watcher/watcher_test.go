@@ -203,6 +203,7 @@ func TestCrashLoopIsAnnouncedOnceByTwoWatchersAndResolvedWhenItIsOver(t *testing
 			{Path: "status.containerStatuses[0].state.waiting.reason", Value: "CrashLoopBackOff"},
 			{Path: "status.containerStatuses[0].lastState.terminated.reason", Value: "Error"},
 			{Path: "status.containerStatuses[0].lastState.terminated.exitCode", Value: "1"},
+			{Path: "status.containerStatuses[0].lastState.terminated.message", Value: "lookup orders-db: no such host, token=***"},
 		},
 		Metadata: map[string]string{"container": "api", "exit_code": "1", "last_reason": "Error", "restarts_in_window": "1"},
 	}
@@ -247,6 +248,56 @@ func TestRestartsInQuickSuccessionAreAnnouncedAtOnce(t *testing.T) {
 	got := events.wait(1)[0]
 	if got.Metadata["restarts_in_window"] != "3" {
 		t.Errorf("announced with metadata %v, want 3 restarts in the window", got.Metadata)
+	}
+}
+
+func TestFailureThatLastsIsAnnouncedLessAndLessOftenAndAMomentOfCalmIsNotItsEnd(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	pod := healthyPod()
+	c := newCluster(t, replicaSet(), pod)
+	cfg := slow
+	cfg.HealthCheckInterval, cfg.RecoveryTimeout = 300*time.Millisecond, 1200*time.Millisecond
+	cfg.PodCheckInterval = 3 * time.Second // how long the pod must be well
+	sees(t, run(t, cfg, c.rest, server.Bus(t, watcher.Name)))
+
+	c.update(crashing(pod, 5))
+	due := []time.Duration{0, 300 * time.Millisecond, 900 * time.Millisecond, 2100 * time.Millisecond, 3300 * time.Millisecond} // after the first
+	last := func() heal.Failure { all := events.all(); return all[len(all)-1] }
+	first := events.wait(1)[0]
+	eventually(t, func() error {
+		if n := last().Occurrence; n < len(due) {
+			return fmt.Errorf("occurrence %d is the last, want %d", n, len(due))
+		}
+		return nil
+	})
+	c.update(pod) // for a moment
+	c.update(crashing(pod, 6))
+	calm := len(events.all())
+	events.wait(calm + 2)
+	well := time.Now()
+	c.update(pod)
+	eventually(t, func() error {
+		if !last().Resolved() {
+			return errors.New("its end is not told")
+		}
+		return nil
+	})
+
+	all := events.all()
+	for i, f := range all {
+		if f.EpisodeID != first.EpisodeID || f.Resolved() != (i == len(all)-1) {
+			t.Errorf("event %d is %+v, want all to be of one episode, and the last its end", i, f)
+		}
+		if i > 0 && !f.Resolved() && f.Occurrence <= all[i-1].Occurrence {
+			t.Errorf("occurrence %d after %d", f.Occurrence, all[i-1].Occurrence)
+		}
+		if n := f.Occurrence; n <= len(due) && f.Timestamp.Sub(first.Timestamp.Time) < due[n-1]-100*time.Millisecond { // the first was a little late
+			t.Errorf("occurrence %d after %s, want it %s after the first", n, f.Timestamp.Sub(first.Timestamp.Time), due[n-1])
+		}
+	}
+	if after := all[len(all)-1].ResolvedAt.Sub(well); after < cfg.PodCheckInterval-2*time.Millisecond {
+		t.Errorf("resolved %s after it was well, want it to be so for %s", after, cfg.PodCheckInterval)
 	}
 }
 
@@ -628,7 +679,7 @@ func TestWatcherAsksForNothingButReading(t *testing.T) {
 	for _, want := range []rbacv1.PolicyRule{
 		rule("", "pods", "get", "list", "watch"),
 		rule("apps", "deployments", "get", "list", "watch"),
-		rule("apps", "replicasets", "get"),
+		rule("apps", "replicasets", "get", "list", "watch"),
 	} {
 		if !has(watcher.Rules(), want) || !has(watcher.NamespaceRules(), want) {
 			t.Errorf("rule %+v is missing", want)

@@ -54,6 +54,7 @@ var (
 	workloadStrategies = []heal.Strategy{heal.Restart, heal.Rollback}
 	failovers          = []heal.Strategy{heal.Failover, heal.EmergencyFailover}
 	rollback           = []heal.Strategy{heal.Rollback}
+	relieve            = []heal.Strategy{heal.Relieve}
 )
 
 func may(s []heal.Strategy) remedy { return remedy{may: s} }
@@ -112,20 +113,21 @@ var remedies = map[symptom]remedy{
 	{heal.NodeFailure, "KubeletUnhealthy"}:           leads(nodeStrategies),
 	{heal.NodeFailure, "FrequentKubeletRestart"}:     leads(nodeStrategies),
 	{heal.NodeFailure, "FrequentContainerdRestart"}:  leads(nodeStrategies),
-	{heal.NodeFailure, "PLEGUnhealthy"}:              leads(nodeStrategies),
+	{heal.NodeFailure, "PLEGUnhealthy"}:              {role: Leads, reason: reasonPeopleOnly, why: "the container runtime answers its kubelet too slowly; a person must look at the node, which may only be overloaded, and its pods run meanwhile"},
 	{heal.NodeFailure, "NodeSuspected"}:              watch(reasonPeopleOnly, "the node itself says that it is well, and no number of failing pods earns an action on a node; the pods that fail on it are moved"),
 	{heal.NodeFailure, "NodeFlapping"}:               watch(reasonPeopleOnly, "a node that comes and goes is not replaced again and again; a person must look why"),
 	{heal.NodeFailure, "NodeNeverReady"}:             watch(reasonPeopleOnly, "a node that never worked runs nothing that could be saved; its provider must take it back"),
 	{heal.NodeFailure, "NodeRebooted"}:               watch(reasonSelfHeals, "the node is up again"),
 	{heal.NodeFailure, "ForgottenCordon"}:            watch(reasonPeopleOnly, "only who cordoned the node knows whether it may be used again"),
 	{heal.NodeFailure, "KubeletCertificateExpiring"}: watch(reasonPeopleOnly, "the kubelet's certificate must be renewed on the node"),
+	{heal.NodeFailure, "KubeletVersionSkew"}:         watch(reasonPeopleOnly, "nothing fails yet: the node must be brought to a version that Kubernetes supports with that of the API server"),
 	{heal.NodeFailure, "AcceleratorUnhealthy"}:       watch(reasonPeopleOnly, "who brought the accelerator repairs it, and two who repair fight each other"),
 	{heal.NodeFailure, "MemoryPressure"}:             watch(reasonKubelets, noPressure),
 	{heal.NodeFailure, "DiskPressure"}:               watch(reasonKubelets, noPressure),
 	{heal.NodeFailure, "PIDPressure"}:                watch(reasonKubelets, noPressure),
-	{heal.ResourceExhaustion, "MemoryPressure"}:      watch(reasonKubelets, noPressure),
-	{heal.ResourceExhaustion, "DiskPressure"}:        watch(reasonKubelets, noPressure),
-	{heal.ResourceExhaustion, "PIDPressure"}:         watch(reasonKubelets, noPressure),
+	{heal.ResourceExhaustion, "MemoryPressure"}:      may(relieve).unless(reasonKubelets, noPressure),
+	{heal.ResourceExhaustion, "DiskPressure"}:        may(relieve).unless(reasonKubelets, noPressure),
+	{heal.ResourceExhaustion, "PIDPressure"}:         may(relieve).unless(reasonKubelets, noPressure),
 
 	// Workloads.
 	{heal.DeploymentFailure, "ProgressDeadlineExceeded"}: {

@@ -11,7 +11,9 @@ import (
 
 // gcPercent is how much garbage may lie beside what is in use. Of a large
 // cluster the watcher keeps some 20 MB and makes little garbage, so that Go's
-// 100 would double its memory for nothing.
+// 100 would double its memory for nothing. When ten thousand pods fail at once
+// that has its price, half as much processor time again for each (0.7 for
+// 0.45 ms), and is worth it: with 100, a third more memory would be needed then.
 const gcPercent = 25
 
 func main() {

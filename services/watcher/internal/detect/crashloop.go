@@ -76,6 +76,9 @@ func (f *Finding) tellEnd(path string, end *corev1.ContainerStateTerminated) {
 	f.Evidence = append(f.Evidence,
 		heal.Evidence{Path: path + ".terminated.reason", Value: end.Reason},
 		heal.Evidence{Path: path + ".terminated.exitCode", Value: code})
+	if end.Message != "" { // it often names what was not there
+		f.Evidence = append(f.Evidence, heal.Evidence{Path: path + ".terminated.message", Value: end.Message})
+	}
 	f.Description += ", last exit " + code
 	f.Metadata["exit_code"] = code
 	if end.Reason != "" {

@@ -32,7 +32,8 @@
 //     them, and that a webhook or an API behind it does not answer, of these;
 //   - of a workload as a whole, the first that fits speaks: *_unobserved while
 //     its status is of an older generation, replicas_refused while its pods may
-//     not be created, *_stalled of a roll-out, *_unavailable when nothing is
+//     not be created (of stateful sets and daemon sets, which do not say that
+//     themselves, *_refused), *_stalled of a roll-out, *_unavailable when nothing is
 //     left, *_degraded when something is missing. What ails its pods is told of
 //     them as well: those are other objects;
 //   - of an autoscaler that has no metrics, only autoscaler_blind speaks;
@@ -93,6 +94,7 @@ var (
 		forgottenCordon,
 		nodeSuspected,
 		kubeletCertificate,
+		kubeletSkew,
 		nodeUsage,
 	})
 	Deployments = []Detector[*appsv1.Deployment]{
@@ -102,21 +104,22 @@ var (
 		replicasRefused,
 		deploymentUnobserved,
 	}
-	StatefulSets = []Detector[*appsv1.StatefulSet]{
+	ReplicaSets = append(yielding(replicaSetRefused,
+		replicaSetUnavailable,
+		replicaSetDegraded,
+	), replicaSetUnobserved)
+	StatefulSets = append(yielding(statefulSetRefused,
 		statefulSetStalled,
 		statefulSetUnavailable,
 		statefulSetDegraded,
-		statefulSetUnobserved,
-	}
-	DaemonSets = []Detector[*appsv1.DaemonSet]{
+	), statefulSetUnobserved)
+	DaemonSets = append(yielding(daemonSetRefused,
 		daemonSetStalled,
 		daemonSetUnavailable,
-		daemonSetMisscheduled,
-		daemonSetUnobserved,
-	}
-	Jobs        = []Detector[*batchv1.Job]{jobFailed}
+	), daemonSetMisscheduled, daemonSetUnobserved)
+	Jobs        = []Detector[*batchv1.Job]{jobFailed, jobRefused}
 	CronJobs    = []Detector[*batchv1.CronJob]{cronJobMissed}
-	Autoscalers = []Detector[*autoscalingv2.HorizontalPodAutoscaler]{autoscalerLimited, autoscalerBlind}
+	Autoscalers = []Detector[*autoscalingv2.HorizontalPodAutoscaler]{autoscalerLimited, autoscalerBlind, autoscalerUnobserved}
 	Budgets     = []Detector[*policyv1.PodDisruptionBudget]{budgetBlocking, budgetUnobserved}
 	Services    = []Detector[*corev1.Service]{
 		serviceUnavailable,
@@ -140,6 +143,9 @@ type Detector[T any] struct {
 	Name string           // stable; part of every episode's identity
 	Row  string           // the rows of the failure catalogue that it covers
 	Type heal.FailureType // of what it finds
+	// Severity of what it finds, if that weighs less than its type: nothing
+	// fails now, and it is only said.
+	Severity heal.Severity
 
 	// For docs/failures.md, and for whoever must know what can come.
 	Reasons []string // every reason that it gives
@@ -188,9 +194,12 @@ type Facts struct {
 	ReadyChanges      int       // how often we saw it become ready or cease to be within FlapWindow
 	Rebooted          time.Time // when we saw it come up anew; zero if we did not
 	CordonSeen        time.Time // when we first saw its present cordon; zero if it has none
+	Tended            time.Time // when we last saw it cordoned by others than us; zero if we did not
 	Accusers          []string  // workloads that fail on this node only, sorted
 	AccusersElsewhere int       // how many there are of the node that has the most besides it
 	Nodes             int       // of the cluster
+	ServerVersion     string    // of the API server; empty if it is not known
+	NewestKubelet     string    // of all nodes; empty if none is known
 
 	// Of a deployment, stateful set or daemon set.
 	RolloutSince  time.Time // when we first saw its present revision
@@ -216,6 +225,7 @@ type Facts struct {
 	EndpointsRead bool               // all EndpointSlices have been read
 	Endpoints     Endpoints          // what its slices hold
 	Idle          bool               // a workload that it selects is scaled to zero
+	Woke          time.Time          // when one that was so was scaled up; zero if none was
 	Backends      map[Backend]Backed // of a webhook configuration: the services that it calls
 
 	// Of a claim.

@@ -23,7 +23,7 @@ var dnsUnavailable = Detector[*corev1.Service]{
 
 	Find: findDNSUnavailable,
 	Excuse: func(s *corev1.Service, facts Facts) Excuse {
-		facts.Idle, facts.Endpoints.Began = false, time.Time{}
+		facts.Idle, facts.Woke, facts.Endpoints.Began = false, time.Time{}, time.Time{}
 		return serviceExcuse(s, facts)
 	},
 	Clear: func(t Thresholds) time.Duration { return t.PodCheckInterval },

@@ -48,6 +48,9 @@ func EventOf(e *corev1.Event) (Event, bool) {
 	case "Service":
 		ev.Message = e.Message
 		return ev, e.Reason == syncLoadBalancerFailed
+	case "StatefulSet", "DaemonSet", "Job":
+		ev.Message = e.Message
+		return ev, e.Reason == failedCreate
 	default:
 		return Event{}, false
 	}

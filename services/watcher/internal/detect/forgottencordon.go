@@ -16,6 +16,8 @@ var forgottenCordon = Detector[*corev1.Node]{
 	Row:  "N10",
 	Type: heal.NodeFailure,
 
+	Severity: heal.Low, // nothing fails now
+
 	Reasons: []string{"ForgottenCordon"},
 	Hold:    "none, from 24 h after the cordon",
 	Excused: conditionExcused + "; the cordon is not ours",

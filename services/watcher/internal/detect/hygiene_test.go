@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/selfheal/selfheal/pkg/heal"
 )
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -48,6 +50,13 @@ func TestNodeThatComesOrGoesOnPurposeIsExcused(t *testing.T) {
 	aged := func(age time.Duration) corev1.Node {
 		return corev1.Node{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.Time{Time: noon.Add(-age)}}}
 	}
+	cordoned := func(ready corev1.ConditionStatus, by string) corev1.Node {
+		return corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{heal.AnnotationOwnedBy: by}},
+			Spec:       corev1.NodeSpec{Unschedulable: true},
+			Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}},
+		}
+	}
 	tests := []struct {
 		name      string
 		node      corev1.Node
@@ -64,6 +73,9 @@ func TestNodeThatComesOrGoesOnPurposeIsExcused(t *testing.T) {
 		{name: "still starting", node: aged(9 * time.Minute), want: Masked},
 		{name: "started long enough ago", node: aged(10 * time.Minute), want: None},
 		{name: "young, but it has been ready", node: aged(time.Minute), seenReady: true, want: None},
+		{name: "silent while people have cordoned it", node: cordoned(corev1.ConditionUnknown, ""), seenReady: true, want: Masked},
+		{name: "ready while people have cordoned it: what began is over", node: cordoned(corev1.ConditionTrue, ""), seenReady: true, want: None},
+		{name: "silent while we have cordoned it", node: cordoned(corev1.ConditionUnknown, heal.FieldManager), seenReady: true, want: None},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -28,6 +28,23 @@ func nodeExcuse(node *corev1.Node, facts Facts) Excuse {
 	return None
 }
 
+// Tended reports whether people, or their tools, have cordoned a node: that it
+// is silent, or comes up anew, is their doing.
+func Tended(node *corev1.Node) bool { return node.Spec.Unschedulable && !ours(node) }
+
+// notReadyExcuse is the event hygiene of a node's not being ready.
+func notReadyExcuse(node *corev1.Node, facts Facts) Excuse {
+	if e := nodeExcuse(node, facts); e != None {
+		return e
+	}
+	if _, ready := ReadyCondition(node); Tended(node) && ready != nil && ready.Status != corev1.ConditionTrue {
+		return Masked
+	}
+	return None
+}
+
+const tendedExcused = "others than we have cordoned the node"
+
 // leavingTaint reports whether a taint says that its node is going away.
 func leavingTaint(t corev1.Taint) bool {
 	switch t.Key {

@@ -19,7 +19,7 @@ var nodeFlapping = Detector[*corev1.Node]{
 
 	Reasons: []string{"NodeFlapping"},
 	Hold:    "none, from the third change of Ready in 15 min",
-	Excused: conditionExcused,
+	Excused: conditionExcused + "; changes while " + tendedExcused + ", and the first, do not count",
 
 	Find: func(node *corev1.Node, facts Facts) []Finding {
 		i, ready := ReadyCondition(node)

@@ -19,7 +19,7 @@ var nodeNeverReady = Detector[*corev1.Node]{
 
 	Reasons: []string{"NodeNeverReady"},
 	Hold:    "none, from 15 min after the node came",
-	Excused: "the node is leaving (deleted; tainted by an autoscaler, Karpenter or its provider), or younger than 15 min",
+	Excused: "the node is leaving (deleted; tainted by an autoscaler, Karpenter or its provider), or younger than 15 min; " + tendedExcused,
 
 	Find: func(node *corev1.Node, facts Facts) []Finding {
 		if !neverReady(node, facts) {
@@ -50,7 +50,7 @@ var nodeNeverReady = Detector[*corev1.Node]{
 		if e := nodeExcuse(node, facts); e == Leaving {
 			return e
 		}
-		if facts.Now.Sub(node.CreationTimestamp.Time) < neverReadyAge {
+		if Tended(node) || facts.Now.Sub(node.CreationTimestamp.Time) < neverReadyAge {
 			return Masked
 		}
 		return None

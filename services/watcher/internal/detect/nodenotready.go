@@ -23,10 +23,10 @@ var nodeNotReady = Detector[*corev1.Node]{
 
 	Reasons: []string{"KubeletNotReady", "NodeStatusUnknown", plegUnhealthy}, // or as the condition says
 	Hold:    "`node_failure_threshold` × `node_check_interval`",
-	Excused: nodeExcused + "; it has never been ready (node_never_ready)",
+	Excused: nodeExcused + "; " + tendedExcused + "; it has never been ready (node_never_ready)",
 
 	Find:   findNodeNotReady,
-	Excuse: nodeExcuse,
+	Excuse: notReadyExcuse,
 	Clear:  func(t Thresholds) time.Duration { return t.NodeCheckInterval },
 }
 

@@ -17,9 +17,11 @@ var nodeRebooted = Detector[*corev1.Node]{
 	Row:  "N8",
 	Type: heal.NodeFailure,
 
+	Severity: heal.Low, // nothing fails now
+
 	Reasons: []string{"NodeRebooted"},
 	Hold:    "none; for 10 min",
-	Excused: conditionExcused + "; we have marked the node: the reboot may be ours",
+	Excused: conditionExcused + "; we have marked the node: the reboot may be ours; it came up while " + tendedExcused,
 
 	Find:   findNodeRebooted,
 	Excuse: rebootExcuse,
@@ -37,7 +39,7 @@ func findNodeRebooted(node *corev1.Node, facts Facts) []Finding {
 	if !facts.Rebooted.IsZero() && facts.Now.Sub(facts.Rebooted) < RebootTold {
 		f.Evidence = append(f.Evidence, heal.Evidence{Path: "status.nodeInfo.bootID", Value: node.Status.NodeInfo.BootID})
 	}
-	if e := facts.event(rebooted, ""); e != nil {
+	if e := facts.event(rebooted, ""); e != nil && e.At.After(facts.Tended) {
 		f.Evidence = append(f.Evidence, e.evidence())
 	}
 	if f.Evidence == nil {
@@ -47,7 +49,7 @@ func findNodeRebooted(node *corev1.Node, facts Facts) []Finding {
 }
 
 func rebootExcuse(node *corev1.Node, facts Facts) Excuse {
-	if ours(node) {
+	if ours(node) || Tended(node) {
 		return Masked
 	}
 	return conditionExcuse(node, facts)

@@ -53,9 +53,8 @@ func findRefused(d *appsv1.Deployment, _ Facts) []Finding {
 		return nil // it goes, and all that is in it
 	}
 	f := deploymentFinding(d, i, fmt.Sprintf("is refused pods by %s", r.words), refusedHold)
-	f.Metadata["refused_by"] = r.by
-	if r.name != "" {
-		f.Metadata["refused_by_name"] = r.name
+	for key, value := range refusalFinding(r, refusedHold).Metadata {
+		f.Metadata[key] = value
 	}
 	return []Finding{f}
 }

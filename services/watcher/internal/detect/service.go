@@ -41,7 +41,7 @@ const (
 const (
 	serviceUncounted = "the service has no selector, is an ExternalName or headless, or publishes addresses that are not ready"
 	serviceExcused   = "the service is deleted; it has no endpoint at all, and a workload that it selects is scaled to zero; " +
-		"it never had a ready one and is younger than 10 min, or those it has are starting from nothing, 5 min at most; not all slices have been read yet"
+		"it never had a ready one and is younger than 10 min, or those it has, or will have, are starting from nothing, 5 min at most; not all slices have been read yet"
 )
 
 // counted reports whether the endpoints of a service say how it is. Without a
@@ -59,7 +59,10 @@ func serviceExcuse(s *corev1.Service, facts Facts) Excuse {
 	switch {
 	case s.DeletionTimestamp != nil, e.Total == 0 && facts.Idle:
 		return Leaving
-	case !facts.EndpointsRead, e.Ready == 0 && e.Total > 0 && facts.Now.Sub(e.Began) < serviceStart, !e.Proven && facts.Now.Sub(s.CreationTimestamp.Time) < serviceBootstrap:
+	case !facts.EndpointsRead,
+		e.Ready == 0 && e.Total > 0 && facts.Now.Sub(e.Began) < serviceStart,
+		e.Total == 0 && facts.Now.Sub(facts.Woke) < serviceStart,
+		!e.Proven && facts.Now.Sub(s.CreationTimestamp.Time) < serviceBootstrap:
 		return Masked
 	}
 	return None

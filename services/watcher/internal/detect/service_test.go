@@ -100,6 +100,8 @@ func TestServiceThatRestsOrStartsIsExcused(t *testing.T) {
 		{name: "any other is not", service: shop(), facts: func(*Facts) {}, want: None, dns: None},
 		{name: "deleted", service: shop(func(s *corev1.Service) { s.DeletionTimestamp = &metav1.Time{Time: noon} }), facts: func(*Facts) {}, want: Leaving, dns: Leaving},
 		{name: "its workload is scaled to zero", service: shop(), facts: func(f *Facts) { f.Idle, f.Endpoints = true, behind(0, 0) }, want: Leaving, dns: None},
+		{name: "its workload was scaled up from zero, and no pod has an address yet", service: shop(), facts: func(f *Facts) { f.Woke, f.Endpoints = noon.Add(-4*time.Minute), behind(0, 0) }, want: Masked, dns: None},
+		{name: "its workload was scaled up from zero long ago", service: shop(), facts: func(f *Facts) { f.Woke, f.Endpoints = noon.Add(-5*time.Minute), behind(0, 0) }, want: None, dns: None},
 		{name: "one of its workloads is scaled to zero, another fails", service: shop(), facts: func(f *Facts) { f.Idle = true }, want: None, dns: None},
 		{name: "young, and never had a ready endpoint", service: shop(young), facts: func(f *Facts) { f.Endpoints.Proven = false }, want: Masked, dns: Masked},
 		{name: "young, and it worked already", service: shop(young), facts: func(*Facts) {}, want: None, dns: None},
@@ -317,5 +319,15 @@ func TestDNSOfTheClusterIsFoundByItsNameOrItsLabel(t *testing.T) {
 	}
 	if !slices.Contains(dnsUnavailable.Reasons, want[0].Reason) {
 		t.Errorf("reason %s is not listed", want[0].Reason)
+	}
+}
+
+func TestServiceThatNothingIsReadyBehindTellsOfTheStandbyThatItDeclares(t *testing.T) {
+	declared := shop(func(s *corev1.Service) { s.Annotations = map[string]string{StandbyAnnotation: "app=web,track=standby"} })
+	for want, s := range map[string]*corev1.Service{"app=web,track=standby": declared, "": shop()} {
+		found := serviceUnavailable.Find(s, facts(behind(0, 3)))
+		if len(found) != 1 || found[0].Metadata["standby"] != want {
+			t.Errorf("found %+v, want one with standby %q", found, want)
+		}
 	}
 }

@@ -3,9 +3,7 @@ package episode
 import (
 	"container/heap"
 	"iter"
-	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -26,7 +24,6 @@ type Book struct {
 	entries map[Key]*entry
 	objects map[string][]*entry // by UID
 	queue   queue               // by due time
-	ends    ends                // of late
 	skipped bool
 }
 
@@ -226,7 +223,9 @@ func (b *Book) Restore(now time.Time, rec Record, rev uint64, delay time.Duratio
 		return false
 	}
 	if e == nil {
-		e = b.add(&entry{key: rec.Key, target: rec.Failure.Target, state: Unclear})
+		target := rec.Failure.Target
+		target.UID = rec.Key.UID
+		e = b.add(&entry{key: rec.Key, target: target, state: Unclear})
 	}
 	e.adopt(rec, rev)
 	e.due = now.Add(delay)
@@ -283,6 +282,7 @@ type Work struct {
 	Record   Record // Open: to be stored; Announce: as stored; Resolve: as stored, zero if that is not known
 	Revision uint64 // of Record in the store; 0 if it is not known
 	Failure  heal.Failure
+	Gone     bool // Resolve: the object is, and nothing of the kind will happen to it again
 }
 
 // Work says what is to be done about key now. The answer is current: what
@@ -293,7 +293,7 @@ func (b *Book) Work(now time.Time, key Key) Work {
 	if e == nil {
 		return Work{}
 	}
-	w := Work{Step: b.step(e, now), Key: key, Revision: e.rev}
+	w := Work{Step: b.step(e, now), Key: key, Revision: e.rev, Gone: e.gone}
 	if e.record != nil {
 		w.Record = *e.record
 	}
@@ -319,14 +319,7 @@ func (b *Book) occur(f heal.Failure, rec Record, n int, now time.Time) heal.Fail
 	f.EpisodeID = heal.MakeEpisodeID(b.cfg.Cluster, rec.Key.UID, rec.Key.Detector, rec.Key.Part, rec.FirstSeen)
 	f.Occurrence = n
 	f.Timestamp = heal.Unix{Time: moment(now)}
-	if n := b.ends.count(rec.Key, now); n >= flapping {
-		f.Metadata = maps.Clone(f.Metadata)
-		if f.Metadata == nil {
-			f.Metadata = map[string]string{}
-		}
-		f.Metadata[heal.MetadataFlapping] = strconv.Itoa(n)
-	}
-	return f
+	return rec.mark(f, now)
 }
 
 // Stored takes in that the store holds rec.
@@ -343,9 +336,6 @@ func (b *Book) Ended(now time.Time, key Key) {
 	e := b.entries[key]
 	if e == nil {
 		return
-	}
-	if e.record != nil {
-		b.ends.add(key, now)
 	}
 	e.record, e.rev, e.tried = nil, 0, false
 	e.since = time.Time{}

@@ -16,7 +16,7 @@ import (
 
 // A Key names one thing that can be wrong with one object.
 type Key struct {
-	UID      string `json:"uid"`
+	UID      string `json:"uid"` // of the object, or more than that where several look at it who know nothing of each other
 	Detector string `json:"detector"`
 	Part     string `json:"part,omitempty"`
 }
@@ -53,6 +53,7 @@ type Record struct {
 	Opened     time.Time    `json:"opened"`               // when occurrence 1 was due; all others follow from it
 	Announced  int          `json:"announced"`            // the last occurrence known to be published; 0 before the first
 	ResolvedAt time.Time    `json:"resolved_at,omitzero"` // set before the end is published
+	Ends       []time.Time  `json:"ends,omitempty"`       // of episodes of the same key before this one, oldest first
 	Failure    heal.Failure `json:"failure"`              // as last announced
 }
 

@@ -1,6 +1,13 @@
 package episode
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+)
 
 const (
 	// flapping is how often a failure must have ended within flapWindow to be
@@ -9,58 +16,47 @@ const (
 	flapping   = 3
 	flapWindow = time.Hour
 
-	maxEnds = 16_384
+	// maxEnds bounds what a record remembers. Beyond it the number says enough.
+	maxEnds = 16
 )
 
-// ends is a short memory of episodes that are over: when, oldest first. It
-// does not outlive a restart, as nothing depends on it but a hint.
-type ends struct {
-	list   []end
-	counts map[Key]int // of list
+// Rest is what stays of r in the store when its episode has ended: a record of
+// no episode, which only says when the last ones did. That is how a failure
+// that begins again and again is told, by whichever watcher, and after a restart.
+func (r Record) Rest() Record {
+	ends := append(recent(r.Ends, r.ResolvedAt), r.ResolvedAt)
+	return Record{Key: r.Key, Ends: ends[max(0, len(ends)-maxEnds):]}
 }
 
-type end struct {
-	key Key
-	at  time.Time
+// Resting reports whether r is such a record.
+func (r Record) Resting() bool { return r.FirstSeen.IsZero() }
+
+// Stale reports whether a resting record tells of nothing any more that matters.
+func (r Record) Stale(now time.Time) bool { return r.Resting() && len(recent(r.Ends, now)) == 0 }
+
+// After makes r, which is not stored yet, an episode that begins after those
+// that rest tells of.
+func (r Record) After(rest Record) Record {
+	r.Ends = rest.Ends
+	r.Failure = r.mark(r.Failure, r.Opened)
+	return r
 }
 
-// add takes in that an episode of key has ended.
-func (e *ends) add(key Key, now time.Time) {
-	e.forget(now)
-	if len(e.list) >= maxEnds {
-		e.drop(1)
+// mark says in f how often the same has ended of late, if that was often.
+func (r Record) mark(f heal.Failure, now time.Time) heal.Failure {
+	n := len(recent(r.Ends, now))
+	if n < flapping {
+		return f
 	}
-	if e.counts == nil {
-		e.counts = map[Key]int{}
+	f.Metadata = maps.Clone(f.Metadata)
+	if f.Metadata == nil {
+		f.Metadata = map[string]string{}
 	}
-	e.list = append(e.list, end{key, now})
-	e.counts[key]++
+	f.Metadata[heal.MetadataFlapping] = strconv.Itoa(n)
+	return f
 }
 
-// count is how many episodes of key have ended within the window.
-func (e *ends) count(key Key, now time.Time) int {
-	e.forget(now)
-	return e.counts[key]
-}
-
-// forget drops what has left the window.
-func (e *ends) forget(now time.Time) {
-	n := 0
-	for n < len(e.list) && now.Sub(e.list[n].at) >= flapWindow {
-		n++
-	}
-	e.drop(n)
-}
-
-// drop forgets the n oldest.
-func (e *ends) drop(n int) {
-	for _, old := range e.list[:n] {
-		if e.counts[old.key]--; e.counts[old.key] == 0 {
-			delete(e.counts, old.key)
-		}
-	}
-	e.list = e.list[n:]
-	if len(e.list) == 0 {
-		e.list = nil // lets go of its memory
-	}
+// recent is a copy of those of ends that lie in the window before now.
+func recent(ends []time.Time, now time.Time) []time.Time {
+	return slices.DeleteFunc(slices.Clone(ends), func(at time.Time) bool { return now.Sub(at) >= flapWindow })
 }

@@ -1,7 +1,6 @@
 package episode
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -66,22 +65,50 @@ func TestEveryOccurrenceOfAFlappingFailureSaysSoUntilTheWindowIsOver(t *testing.
 	}
 }
 
-func TestMemoryForEndsIsBoundedAndEmptiesWithTime(t *testing.T) {
-	var e ends
-	for i := range maxEnds + 10 {
-		e.add(Key{UID: fmt.Sprint(i % (maxEnds + 5))}, noon)
+func TestFlappingIsRecognisedByAWatcherThatHasOnlyJustStarted(t *testing.T) {
+	w := &watcher{book: newBook(), store: store{}}
+	flaps(w, 3, 5*time.Minute)
+	next := &watcher{book: newBook(), store: w.store}
+	next.restore(after(14 * time.Minute))
+	next.world = []Sighting{sighting(loop, Failing, 0)}
+	next.look(after(15*time.Minute), pod)
+	if len(next.sent) != 1 || next.sent[0].Metadata[heal.MetadataFlapping] != "3" {
+		t.Errorf("it published %+v, want one failure that has ended 3 times", next.sent)
 	}
-	if len(e.list) != maxEnds {
-		t.Errorf("%d ends remembered, want %d", len(e.list), maxEnds)
+}
+
+func TestOfAnObjectThatIsGoneNothingStaysInTheStore(t *testing.T) {
+	w := &watcher{book: newBook(), store: store{}}
+	w.world = []Sighting{sighting(loop, Failing, 0)}
+	w.look(noon, pod)
+	w.settle(after(time.Second), w.book.Gone(after(time.Second), pod.UID))
+	if len(w.sent) != 2 || len(w.store) != 0 {
+		t.Errorf("%d messages and the store holds %v; want a beginning, an end, and nothing", len(w.sent), w.store)
 	}
-	if got := e.count(Key{UID: "9"}, noon); got != 0 {
-		t.Errorf("the oldest end counts %d, want it forgotten", got)
+}
+
+func TestWhatARecordRemembersIsBoundedAndGetsStale(t *testing.T) {
+	rec := Record{Key: loop}
+	for i := range 2 * maxEnds {
+		rec.FirstSeen, rec.ResolvedAt = noon, after(time.Duration(i)*time.Minute)
+		rec = rec.Rest()
 	}
-	if got := e.count(Key{UID: "4"}, noon); got != 1 {
-		t.Errorf("a key that was dropped and has ended again counts %d, want 1", got)
+	last := after(time.Duration(2*maxEnds-1) * time.Minute)
+	if n := len(rec.Ends); n != maxEnds || !rec.Ends[n-1].Equal(last) {
+		t.Errorf("it remembers %d ends, the last at %v; want %d, the last at %v", n, rec.Ends[n-1], maxEnds, last)
 	}
-	if got := e.count(Key{UID: "20"}, after(flapWindow)); got != 0 || len(e.list) != 0 || len(e.counts) != 0 {
-		t.Errorf("after the window %d, %d ends and %d counts; want none", got, len(e.list), len(e.counts))
+	for name, tt := range map[string]struct {
+		rec   Record
+		now   time.Time
+		stale bool
+	}{
+		"of late":              {rec, last.Add(flapWindow - time.Second), false},
+		"an hour ago":          {rec, last.Add(flapWindow), true},
+		"an episode that runs": {Record{Key: loop, FirstSeen: noon}, after(24 * time.Hour), false},
+	} {
+		if got := tt.rec.Stale(tt.now); got != tt.stale {
+			t.Errorf("%s: stale is %v, want %v", name, got, tt.stale)
+		}
 	}
 }
 

@@ -79,10 +79,9 @@ func (d *duration) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// Load reads a file of detectors. taken are the kinds that are watched anyway,
-// as apiVersion/Kind: what is kept of their objects is too little for an
-// expression.
-func Load(file string, taken []string, trouble Trouble) ([]Kind, error) {
+// Load reads a file of detectors. known are kinds of which the resource is
+// known, and so checked.
+func Load(file string, known []Kind, trouble Trouble) ([]Kind, error) {
 	info, err := os.Stat(file)
 	if err == nil && info.Size() > maxFile {
 		err = fmt.Errorf("%d bytes, want at most %d", info.Size(), maxFile)
@@ -93,7 +92,7 @@ func Load(file string, taken []string, trouble Trouble) ([]Kind, error) {
 	}
 	if err == nil {
 		var kinds []Kind
-		if kinds, err = Parse(data, taken, trouble); err == nil {
+		if kinds, err = Parse(data, known, trouble); err == nil {
 			return kinds, nil
 		}
 	}
@@ -101,7 +100,7 @@ func Load(file string, taken []string, trouble Trouble) ([]Kind, error) {
 }
 
 // Parse reads the text of such a file. All that is wrong is said at once.
-func Parse(data []byte, taken []string, trouble Trouble) ([]Kind, error) {
+func Parse(data []byte, known []Kind, trouble Trouble) ([]Kind, error) {
 	rules, err := decode(data)
 	if err != nil {
 		return nil, err
@@ -114,7 +113,7 @@ func Parse(data []byte, taken []string, trouble Trouble) ([]Kind, error) {
 	seen := map[string]int{}
 	for i := range rules {
 		r := &rules[i]
-		errs = append(errs, r.check(env, taken)...)
+		errs = append(errs, r.check(env, known)...)
 		if first, ok := seen[r.Name]; ok && r.Name != "" {
 			errs = append(errs, r.wrong("name: there is another %q in line %d", r.Name, first))
 		}
@@ -189,6 +188,8 @@ func fields() []string {
 	return []string{"name", "version", "kind", "resource", "namespaced", "type", "reason", "hold", "clear", "expression", "excuse", "description", "evidence"}
 }
 
+func (r *rule) namespaced() bool { return r.Namespaced == nil || *r.Namespaced }
+
 func (r *rule) wrong(format string, args ...any) error {
 	return fmt.Errorf("line %d: detector %q: %s", r.line, heal.Clean(r.Name, 64), fmt.Sprintf(format, args...))
 }
@@ -201,7 +202,7 @@ var (
 )
 
 // check reports everything that is wrong with r, and compiles it.
-func (r *rule) check(env *cel.Env, taken []string) []error {
+func (r *rule) check(env *cel.Env, known []Kind) []error {
 	var errs []error
 	form := func(field, value string, form *regexp.Regexp, want string) {
 		if !form.MatchString(value) {
@@ -213,11 +214,19 @@ func (r *rule) check(env *cel.Env, taken []string) []error {
 	form("kind", r.Kind, kindForm, "a kind, as in Certificate")
 	form("resource", r.Resource, resourceForm, "the plural in lower case, as in certificates")
 	form("reason", r.Reason, kindForm, "one word in camel case, as in CertificateNotReady")
-	switch {
-	case strings.EqualFold(r.Kind, "Secret") || r.Resource == "secrets":
+	if strings.EqualFold(r.Kind, "Secret") || r.Resource == "secrets" {
 		errs = append(errs, r.wrong("kind: Secrets are never read"))
-	case slices.Contains(taken, r.Version+"/"+r.Kind):
-		errs = append(errs, r.wrong("kind: %s of %s is watched by built-in detectors, and too little of it is kept for an expression", r.Kind, r.Version))
+	}
+	for _, k := range known {
+		if k.Version != r.Version || k.Kind != r.Kind {
+			continue
+		}
+		if r.Resource != k.Resource && resourceForm.MatchString(r.Resource) {
+			errs = append(errs, r.wrong("resource: %q is not that of %s; want %s", heal.Clean(r.Resource, 64), k.Kind, k.Resource))
+		}
+		if r.namespaced() != k.Namespaced {
+			errs = append(errs, r.wrong("namespaced: %v is not true of %s; want %v", r.namespaced(), k.Kind, k.Namespaced))
+		}
 	}
 	if !slices.Contains(heal.FailureTypes, heal.FailureType(r.Type)) {
 		errs = append(errs, r.wrong("type: %q is not known; want one of %v", heal.Clean(r.Type, 64), heal.FailureTypes))
@@ -297,7 +306,7 @@ func group(rules []rule, trouble Trouble) (kinds []Kind, errs []error) {
 	for i := range rules {
 		r := &rules[i]
 		key := r.Version + "/" + r.Kind
-		k := Kind{Version: r.Version, Kind: r.Kind, Resource: r.Resource, Namespaced: r.Namespaced == nil || *r.Namespaced}
+		k := Kind{Version: r.Version, Kind: r.Kind, Resource: r.Resource, Namespaced: r.namespaced()}
 		if gv, err := schema.ParseGroupVersion(r.Version); err == nil {
 			k.Group = gv.Group
 		}

@@ -4,9 +4,9 @@
 // It promises that a file is taken as a whole or not at all: every expression
 // is parsed and type-checked when the file is read, and what is wrong is said
 // with its line. An expression can only look: it has no client and no clock,
-// what it may cost is bounded, and environment values, command lines and the
-// data of ConfigMaps are taken out before it sees an object. One that fails
-// finds nothing; it is said once, and counted.
+// what it may cost is bounded, and what is never copied from a cluster is taken
+// out before it sees an object (Clean). One that fails finds nothing; it is
+// said once, and counted.
 //
 // The form of the file is in docs/own-detectors.md.
 package own
@@ -14,12 +14,10 @@ package own
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"cel.dev/cel-go/cel"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
@@ -32,7 +30,7 @@ type Kind struct {
 	Group      string
 	Resource   string
 	Namespaced bool
-	Detectors  []detect.Detector[*unstructured.Unstructured]
+	Detectors  []detect.Detector[*Object]
 }
 
 // Prefix begins the names of all own detectors, so that none is taken for one
@@ -43,13 +41,12 @@ const Prefix = "own."
 type Trouble func(detector string, err error)
 
 // detector makes a detector of a rule.
-func (r rule) detector(trouble Trouble) detect.Detector[*unstructured.Unstructured] {
+func (r rule) detector(trouble Trouble) detect.Detector[*Object] {
 	name := Prefix + r.Name
-	d := detect.Detector[*unstructured.Unstructured]{
+	d := detect.Detector[*Object]{
 		Name: name, Row: "own", Type: heal.FailureType(r.Type), Reasons: []string{r.Reason}, Hold: r.Hold.String(),
-		Find: func(obj *unstructured.Unstructured, _ detect.Facts) []detect.Finding {
-			object := Clean(obj.Object)
-			failing, err := r.expression.bool(object)
+		Find: func(obj *Object, _ detect.Facts) []detect.Finding {
+			failing, err := r.expression.bool(obj.Object)
 			if err != nil {
 				trouble(name, fmt.Errorf("expression: %w", err))
 			}
@@ -58,25 +55,25 @@ func (r rule) detector(trouble Trouble) detect.Detector[*unstructured.Unstructur
 			}
 			return []detect.Finding{{
 				Reason: r.Reason, Hold: r.Hold.Duration,
-				Description: r.describe(obj, object, name, trouble),
-				Evidence:    r.evidence(object),
+				Description: r.describe(obj, name, trouble),
+				Evidence:    r.evidence(obj.Object),
 			}}
 		},
 		// One whose expression fails is not seen to be well.
-		Well: func(obj *unstructured.Unstructured, _ string) bool {
-			failing, err := r.expression.bool(Clean(obj.Object))
+		Well: func(obj *Object, _ string) bool {
+			failing, err := r.expression.bool(obj.Object)
 			return err == nil && !failing
 		},
 		Clear: func(detect.Thresholds) time.Duration { return r.Clear.Duration },
 	}
-	d.Excuse = func(obj *unstructured.Unstructured, _ detect.Facts) detect.Excuse {
+	d.Excuse = func(obj *Object, _ detect.Facts) detect.Excuse {
 		if obj.GetDeletionTimestamp() != nil {
 			return detect.Leaving
 		}
 		if r.excuse.program == nil {
 			return detect.None
 		}
-		excused, err := r.excuse.bool(Clean(obj.Object))
+		excused, err := r.excuse.bool(obj.Object)
 		switch {
 		case err != nil:
 			trouble(name, fmt.Errorf("excuse: %w", err))
@@ -89,12 +86,12 @@ func (r rule) detector(trouble Trouble) detect.Detector[*unstructured.Unstructur
 	return d
 }
 
-func (r rule) describe(obj *unstructured.Unstructured, object map[string]any, name string, trouble Trouble) string {
+func (r rule) describe(obj *Object, name string, trouble Trouble) string {
 	plain := fmt.Sprintf("%s %s: %s", obj.GetKind(), obj.GetName(), r.Reason)
 	if r.description.program == nil {
 		return plain
 	}
-	text, err := r.description.string(object)
+	text, err := r.description.string(obj.Object)
 	if err != nil {
 		trouble(name, fmt.Errorf("description: %w", err))
 		return plain
@@ -160,49 +157,6 @@ func (e expression) string(object map[string]any) (string, error) {
 		return "", fmt.Errorf("it came to %T, want string", v)
 	}
 	return s, nil
-}
-
-// Clean is object without what is never copied from a cluster: environment
-// values, command lines, and the data of ConfigMaps and their like. What is
-// not to be told is not to be seen. The original is not changed.
-func Clean(object map[string]any) map[string]any {
-	clean := strip(object)
-	for _, key := range []string{"data", "binaryData", "stringData"} {
-		delete(clean, key)
-	}
-	if meta, ok := clean["metadata"].(map[string]any); ok {
-		delete(meta, "managedFields")
-		if notes, ok := meta["annotations"].(map[string]any); ok {
-			delete(notes, "kubectl.kubernetes.io/last-applied-configuration") // it holds all of the above
-		}
-	}
-	return clean
-}
-
-func strip(m map[string]any) map[string]any {
-	clean := make(map[string]any, len(m))
-	for key, v := range m {
-		switch strings.ToLower(key) {
-		case "env", "envfrom", "command", "args":
-			continue
-		}
-		clean[key] = stripped(v)
-	}
-	return clean
-}
-
-func stripped(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		return strip(v)
-	case []any:
-		list := make([]any, len(v))
-		for i := range v {
-			list[i] = stripped(v[i])
-		}
-		return list
-	}
-	return v
 }
 
 // A Tally counts troubles, and tells the first of each detector. It is safe

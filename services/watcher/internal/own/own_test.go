@@ -34,6 +34,9 @@ func example(t testing.TB) []byte {
 	return []byte(file)
 }
 
+// seen is an object as detectors see it.
+func seen(obj *unstructured.Unstructured) *Object { return Clean(obj.Object) }
+
 func never(t testing.TB) Trouble {
 	return func(detector string, err error) { t.Errorf("%s: %v", detector, err) }
 }
@@ -78,10 +81,10 @@ func TestTheExampleOfThePageWorks(t *testing.T) {
 			{Path: "status.conditions", Value: `[{"status":"False","type":"Issuing"},{"message":"the order failed","status":"False","type":"Ready"}]`},
 		},
 	}}
-	if diff := cmp.Diff(d.Find(certificate("False"), detect.Facts{}), want); diff != "" {
+	if diff := cmp.Diff(d.Find(seen(certificate("False")), detect.Facts{}), want); diff != "" {
 		t.Errorf("failing: (-got +want)\n%s", diff)
 	}
-	if got := d.Find(certificate("True"), detect.Facts{}); got != nil || !d.Well(certificate("True"), "") || d.Well(certificate("False"), "") {
+	if got := d.Find(seen(certificate("True")), detect.Facts{}); got != nil || !d.Well(seen(certificate("True")), "") || d.Well(seen(certificate("False")), "") {
 		t.Errorf("ready: %v", got)
 	}
 	for name, tt := range map[string]struct {
@@ -97,7 +100,7 @@ func TestTheExampleOfThePageWorks(t *testing.T) {
 			o.SetAnnotations(map[string]string{"example.com/paused": "true"})
 		}), detect.Masked},
 	} {
-		if got := d.Excuse(tt.obj, detect.Facts{}); got != tt.want {
+		if got := d.Excuse(seen(tt.obj), detect.Facts{}); got != tt.want {
 			t.Errorf("%s: excuse %v, want %v", name, got, tt.want)
 		}
 	}
@@ -152,7 +155,8 @@ func TestWhatIsWrongWithAFileIsSaidWithItsLine(t *testing.T) {
 		"hold too long":       {file(change{"hold": "25h"}), `line 9: "25h" is not a duration`},
 		"secrets":             {file(change{"version": "v1", "kind": "Secret", "resource": "secrets"}), "kind: Secrets are never read"},
 		"secrets by plural":   {file(change{"version": "v1", "resource": "secrets"}), "kind: Secrets are never read"},
-		"built-in":            {file(change{"version": "v1", "kind": "Pod", "resource": "pods"}), "kind: Pod of v1 is watched by built-in detectors"},
+		"resource of another": {file(change{"version": "v1", "kind": "Pod", "resource": "pod"}), `line 2: detector "queue_full": resource: "pod" is not that of Pod; want pods`},
+		"not in namespaces":   {file(change{"version": "v1", "kind": "Pod", "resource": "pods", "namespaced": "false"}), "namespaced: false is not true of Pod; want true"},
 		"no expression":       {file(change{"expression": ""}), "expression: is empty; want an expression that is true while an object fails"},
 		"syntax":              {file(change{"expression": "object.status.used >="}), `line 11: detector "queue_full": expression: line 1, column 22 of the expression: Syntax error`},
 		"unknown name":        {file(change{"expression": "objct.status == 1"}), `line 11: detector "queue_full": expression: line 1, column 1 of the expression: undeclared reference to 'objct'`},
@@ -168,7 +172,7 @@ func TestWhatIsWrongWithAFileIsSaidWithItsLine(t *testing.T) {
 		"kinds that disagree": {file(nil) + strings.TrimPrefix(file(change{"name": "other", "resource": "queuez"}), "detectors:\n"), `resource, namespaced: another than those of detector "queue_full" in line 2`},
 		"several things":      {file(change{"type": "x", "reason": "y z"}), `type: "x" is not known`},
 	} {
-		_, err := Parse([]byte(tt.file), []string{"v1/Pod"}, never(t))
+		_, err := Parse([]byte(tt.file), []Kind{{Version: "v1", Kind: "Pod", Resource: "pods", Namespaced: true}}, never(t))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v\nwant %q", name, err, tt.want)
 		}
@@ -210,11 +214,11 @@ func TestAnExpressionThatFailsFindsNothingAndIsSaidOnce(t *testing.T) {
 	}
 	d := kinds[0].Detectors[0]
 	for range 3 {
-		if got := d.Find(queue(nil), detect.Facts{}); got != nil {
+		if got := d.Find(seen(queue(nil)), detect.Facts{}); got != nil {
 			t.Errorf("found %v", got)
 		}
 	}
-	if d.Well(queue(nil), "") {
+	if d.Well(seen(queue(nil)), "") {
 		t.Error("what cannot be judged is well")
 	}
 	if diff := cmp.Diff(told, []string{"own.queue_full: expression: no such key: used"}); diff != "" {
@@ -223,7 +227,7 @@ func TestAnExpressionThatFailsFindsNothingAndIsSaidOnce(t *testing.T) {
 	if diff := cmp.Diff(tally.Counts(), map[string]int{"own.queue_full": 3}); diff != "" {
 		t.Errorf("counted (-got +want)\n%s", diff)
 	}
-	if got := d.Find(queue(map[string]any{"used": int64(11)}), detect.Facts{}); len(got) != 1 {
+	if got := d.Find(seen(queue(map[string]any{"used": int64(11)})), detect.Facts{}); len(got) != 1 {
 		t.Errorf("afterwards: found %v", got)
 	}
 }
@@ -242,7 +246,7 @@ func TestAnExpressionCannotCostMuch(t *testing.T) {
 		list[i] = int64(i)
 	}
 	obj.Object["spec"].(map[string]any)["list"] = list
-	if got := kinds[0].Detectors[0].Find(obj, detect.Facts{}); got != nil {
+	if got := kinds[0].Detectors[0].Find(seen(obj), detect.Facts{}); got != nil {
 		t.Errorf("found %v", got)
 	}
 	if failed == nil || !strings.Contains(failed.Error(), "cost limit exceeded") {
@@ -263,13 +267,14 @@ func TestWhatIsNeverCopiedIsNeverSeen(t *testing.T) {
 	obj.Object["data"] = map[string]any{"key": "canary"}
 	obj.Object["spec"] = map[string]any{"template": map[string]any{"containers": []any{map[string]any{
 		"name": "app", "env": []any{map[string]any{"name": "TOKEN", "value": "canary"}}, "command": []any{"canary"}, "args": []any{"canary"},
-	}}}}
+		"livenessProbe": map[string]any{"exec": map[string]any{"command": []any{"canary"}}, "httpGet": map[string]any{"path": "/", "httpHeaders": []any{"canary"}}},
+	}}}, "token": "canary"}
 	obj.SetAnnotations(map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "canary", "team": "shop"})
-	got := kinds[0].Detectors[0].Find(obj, detect.Facts{})
+	got := kinds[0].Detectors[0].Find(seen(obj), detect.Facts{})
 	want := []detect.Finding{{
 		Reason: "QueueFull", Hold: time.Minute, Description: "Queue q: QueueFull", // a whole object has no form as a text
 		Evidence: []heal.Evidence{
-			{Path: "spec", Value: `{"template":{"containers":[{"name":"app"}]}}`},
+			{Path: "spec", Value: `{"template":{"containers":[{"livenessProbe":{"exec":{},"httpGet":{"path":"/"}},"name":"app"}]}}`},
 			{Path: "metadata.annotations", Value: `{"team":"shop"}`},
 		},
 	}}
@@ -293,8 +298,8 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, k := range kinds {
 			for _, d := range k.Detectors {
-				d.Find(obj, detect.Facts{})
-				d.Excuse(obj, detect.Facts{})
+				d.Find(seen(obj), detect.Facts{})
+				d.Excuse(seen(obj), detect.Facts{})
 			}
 		}
 	})

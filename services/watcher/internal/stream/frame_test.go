@@ -277,3 +277,14 @@ func TestSilenceIsLongerOnceEverythingHasCome(t *testing.T) {
 		}
 	})
 }
+
+func TestKindWithoutBookmarksMayBeSilentForAsLongAsAStreamLasts(t *testing.T) {
+	for _, tt := range []struct {
+		quiet bool
+		want  time.Duration
+	}{{false, usual.silence}, {true, maxLife + usual.silence}} {
+		if got := New(Config{Quiet: tt.quiet}).patience(); got != tt.want {
+			t.Errorf("quiet %t: taken for silent after %s, want %s", tt.quiet, got, tt.want)
+		}
+	}
+}

@@ -10,9 +10,11 @@ import (
 
 const (
 	// Streams end by themselves after a time between these, so that they
-	// spread over the API servers there are.
-	minLife = 45 * time.Minute
-	maxLife = 90 * time.Minute
+	// spread over the API servers there are, and rights that were taken away
+	// are noticed. API servers grant as much as is asked for; each new stream
+	// is a request, of which there are few else while nothing happens.
+	minLife = 2 * time.Hour
+	maxLife = 4 * time.Hour
 
 	retryFirst = 100 * time.Millisecond // then twice as long each time …
 	retryLimit = 10 * time.Second       // … up to this, at random below it

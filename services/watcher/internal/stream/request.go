@@ -33,6 +33,9 @@ func (s *Stream) request(ctx context.Context, verb string, query url.Values) (*h
 	if s.cfg.Fields != "" {
 		query.Set("fieldSelector", s.cfg.Fields)
 	}
+	if s.cfg.Labels != "" {
+		query.Set("labelSelector", s.cfg.Labels)
+	}
 	u := *s.cfg.URL
 	u.RawQuery = query.Encode()
 	answered := s.cfg.Observer.Asked(verb)

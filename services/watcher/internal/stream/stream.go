@@ -60,11 +60,12 @@ type Observer interface {
 	Heard()
 }
 
-// Config says what is followed. Fields, From and Patience may be empty.
+// Config says what is followed. Fields, Labels, From, Patience and Quiet may be empty.
 type Config struct {
 	Client   *http.Client // without a timeout
 	URL      *url.URL     // of the collection
 	Fields   string       // a field selector
+	Labels   string       // a label selector
 	Accept   string       // the forms that are understood, such as Protobuf
 	From     string       // the resourceVersion to go on after; empty: begin with everything there is
 	Handler  Handler
@@ -72,6 +73,11 @@ type Config struct {
 
 	// Patience is how long to wait after a refusal; 0: as after any error.
 	Patience func(error) time.Duration
+
+	// Quiet says that the API server sends no bookmarks of the kind, so that
+	// silence is no sign of anything: a connection that is gone is found by
+	// its own pings.
+	Quiet bool
 }
 
 // A Stream follows one kind. Use New.
@@ -276,7 +282,7 @@ func (s *Stream) watch(ctx context.Context, fresh bool) error {
 	}
 	s.begun = true
 
-	quiet := time.AfterFunc(s.limits.silence, func() { cancel(errSilent) })
+	quiet := time.AfterFunc(s.patience(), func() { cancel(errSilent) })
 	defer quiet.Stop()
 	err = s.read(readEvents(resp.Body, isJSON(resp)), fresh, quiet)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -287,6 +293,14 @@ func (s *Stream) watch(ctx context.Context, fresh bool) error {
 		s.cfg.Observer.Failed("watch", err)
 	}
 	return fmt.Errorf("%w: %w", errBroken, err)
+}
+
+// patience is how long a stream may say nothing, once everything there is has come.
+func (s *Stream) patience() time.Duration {
+	if s.cfg.Quiet {
+		return maxLife + s.limits.silence // by then it has ended by itself
+	}
+	return s.limits.silence
 }
 
 // wrong reports whether a stream ended for a reason that lies with the server.
@@ -319,7 +333,7 @@ func because(ctx context.Context, err error) error {
 
 // read hands over what comes. It only returns with an error.
 func (s *Stream) read(events *events, initial bool, quiet *time.Timer) error {
-	limit := s.limits.silence
+	limit := s.patience()
 	if initial {
 		limit = s.limits.firstSilence
 		s.broken++ // until it is complete
@@ -340,7 +354,7 @@ func (s *Stream) read(events *events, initial bool, quiet *time.Timer) error {
 		if initial { // its objects come in no order
 			switch {
 			case events.Type == bookmark && o.complete:
-				initial, limit = false, s.limits.silence
+				initial, limit = false, s.patience()
 				quiet.Reset(limit)
 				s.complete(string(o.Version))
 			case events.Type != bookmark:

@@ -49,7 +49,7 @@ func slimAutoscaler(obj any) any {
 			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: clip(a.Spec.ScaleTargetRef.Kind), Name: clip(a.Spec.ScaleTargetRef.Name)},
 			MinReplicas:    a.Spec.MinReplicas, MaxReplicas: a.Spec.MaxReplicas,
 		},
-		Status: autoscalingv2.HorizontalPodAutoscalerStatus{CurrentReplicas: a.Status.CurrentReplicas},
+		Status: autoscalingv2.HorizontalPodAutoscalerStatus{ObservedGeneration: a.Status.ObservedGeneration, CurrentReplicas: a.Status.CurrentReplicas},
 	}
 	for _, c := range a.Status.Conditions {
 		slim.Status.Conditions = append(slim.Status.Conditions, autoscalingv2.HorizontalPodAutoscalerCondition{

@@ -7,7 +7,7 @@ import (
 )
 
 // courses is how workloads have been going: when each was rolled out, scaled,
-// and last came further. A few dozen bytes each.
+// and last came further, and where it stands. Some hundred bytes each.
 type courses struct {
 	began time.Time // times are kept as distances from it: they are many
 	of    map[string]course
@@ -17,7 +17,8 @@ type course struct {
 	revision                   string
 	asked                      int32 // replicas
 	reached                    int32 // at most, of this revision and number
-	fromZero                   bool
+	updated, available         int32 // pods of this revision, and of all
+	fromZero, still            bool  // still: it does not replace pods by itself
 	rolled, scaled, progressed time.Duration
 }
 
@@ -25,11 +26,10 @@ func newCourses(now time.Time) *courses {
 	return &courses{began: now, of: map[string]course{}}
 }
 
-// note takes in how a workload is now: its revision, how many replicas it asks
-// for, and how many are of that revision. One that is new to us counts as
-// rolled out and scaled just now, as we cannot know better.
-func (c *courses) note(uid, revision string, asked, reached int32, now time.Time) {
-	at := now.Sub(c.began)
+// note takes in how a workload is now. One that is new to us counts as rolled
+// out and scaled just now, as we cannot know better.
+func (c *courses) note(uid string, w workload, now time.Time) {
+	at, revision, asked, reached := now.Sub(c.began), w.revision, w.asked, w.updated
 	was, known := c.of[uid]
 	is := was
 	if !known || was.revision != revision {
@@ -41,7 +41,8 @@ func (c *courses) note(uid, revision string, asked, reached int32, now time.Time
 	if changed := is.revision != was.revision || is.asked != was.asked; !known || changed || reached > was.reached {
 		is.reached, is.progressed = reached, at
 	}
-	if is != was || !known { // hardly ever
+	is.updated, is.available, is.still = w.updated, w.available, w.still
+	if is != was || !known {
 		c.of[uid] = is
 	}
 }
@@ -56,6 +57,21 @@ func (c *courses) tell(uid string, facts *detect.Facts) {
 	facts.ScaledSince = c.began.Add(is.scaled)
 	facts.ProgressSince = c.began.Add(is.progressed)
 	facts.FromZero = is.fromZero
+}
+
+// A standing is what a failure of one of its pods says of a workload.
+type standing struct {
+	revision           string // the newest, to which it brings all pods; empty if it does not do so by itself
+	updated, available int32  // pods of that revision, and those of any that serve
+}
+
+func (c *courses) standing(uid string) (standing, bool) {
+	is, known := c.of[uid]
+	s := standing{revision: is.revision, updated: is.updated, available: is.available}
+	if is.still {
+		s.revision = ""
+	}
+	return s, known
 }
 
 func (c *courses) forget(uid string) { delete(c.of, uid) }

@@ -40,7 +40,7 @@ func TestCourseOfAWorkloadIsRememberedByWhatChangesInIt(t *testing.T) {
 			at := func(step int) time.Time { return began.Add(time.Duration(step) * time.Minute) }
 			c := newCourses(began)
 			for i, s := range tt.steps {
-				c.note("uid", s.revision, s.asked, s.reached, at(i))
+				c.note("uid", workload{revision: s.revision, asked: s.asked, updated: s.reached}, at(i))
 			}
 			want := detect.Facts{RolloutSince: at(tt.want.rolled), ScaledSince: at(tt.want.scaled), ProgressSince: at(tt.want.progressed), FromZero: tt.want.fromZero}
 			var got detect.Facts

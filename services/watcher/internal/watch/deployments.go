@@ -23,6 +23,7 @@ func openDeployments(w *Watcher, k kind) view {
 		return workload{
 			revision: d.Annotations[detect.RevisionAnnotation], asked: asked, updated: d.Status.UpdatedReplicas,
 			pods: asked, serving: d.Status.AvailableReplicas, labels: d.Spec.Template.Labels,
+			available: d.Status.AvailableReplicas, still: d.Spec.Paused,
 		}
 	})
 }

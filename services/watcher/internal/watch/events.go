@@ -39,11 +39,21 @@ func openEvents(w *Watcher, _ kind) view {
 				return
 			}
 			if about.Kind != "Pod" || note.Alone() || w.suspects(pods, about.Namespace, about.Name) {
-				w.again("v1", about.Kind, about.Namespace, about.Name)
+				w.again(versionOf(about.Kind), about.Kind, about.Namespace, about.Name)
 			}
 		},
 		forget: func(string) {}, // they are forgotten with time, or with what they are about
 	}
+}
+
+// versionOf is the version in which we watch a kind that events are about.
+func versionOf(kind string) string {
+	for _, k := range []string{statefulSets.key(), daemonSets.key(), jobs.key()} {
+		if version, found := strings.CutSuffix(k, "/"+kind); found {
+			return version
+		}
+	}
+	return "v1"
 }
 
 // subject is what is noted under: a kubelet calls its node by name, and knows

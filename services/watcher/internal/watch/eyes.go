@@ -28,6 +28,9 @@ func (w *Watcher) Kinds() []doubt.Kind {
 	now := time.Now()
 	all := make([]doubt.Kind, 0, len(w.sources))
 	for _, s := range w.sources {
+		if s.Own { // nothing of ours is judged by it
+			continue
+		}
 		k := doubt.Kind{Resource: s.Resource, Optional: s.Optional, Synced: s.synced(), Count: -1}
 		k.Unseen, k.Err = s.unseen(now)
 		if !k.Optional && !s.Passing && s.Fields == "" {

@@ -100,6 +100,8 @@ func (s *source) fetch(ctx context.Context, f fetch) {
 		if f.uid != "" {
 			s.gone(f.uid)
 		}
+	case s.Own && apierrors.IsForbidden(err): // nobody said that to list and to watch is not enough
+		s.refresh()
 	case err != nil: // the book asks again
 		s.w.log.Debug("an object cannot be read", "resource", s.Resource, "namespace", f.name.Namespace, "name", f.name.Name, "err", err)
 	default:
@@ -113,7 +115,7 @@ func (s *source) fetch(ctx context.Context, f fetch) {
 
 // look judges one object again, as it is now.
 func (w *Watcher) look(t heal.Target) {
-	s := w.sources[t.APIVersion+"/"+t.Kind]
+	s, uid := w.sourceOf(t)
 	if s == nil {
 		return
 	}
@@ -126,13 +128,13 @@ func (w *Watcher) look(t heal.Target) {
 	n, now := name{t.Namespace, t.Name}, time.Now()
 	obj := s.held.get(n)
 	switch {
-	case obj != nil && string(obj.GetUID()) == t.UID:
+	case obj != nil && string(obj.GetUID()) == uid:
 		s.look(obj, now)
 	case p.health.troubled(): // not to see it is no proof
-	case p.complete.Load() && !s.roll.has(t.Namespace, t.Name, makeUID([]byte(t.UID))):
-		s.gone(t.UID)
+	case p.complete.Load() && !s.roll.has(t.Namespace, t.Name, makeUID([]byte(uid))):
+		s.gone(uid)
 	default:
-		s.wants(n, t.UID)
+		s.wants(n, uid)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -91,10 +92,13 @@ func TestKindThatThisClusterDoesNotServeIsNoAlarm(t *testing.T) {
 	if !strings.Contains(log.String(), "level=INFO") || strings.Contains(log.String(), "level=WARN") {
 		t.Errorf("logged as\n%s", log.String())
 	}
-	if got := patience(missing); got != lookAgain {
-		t.Errorf("asked again after %s, want %s", got, lookAgain)
+	var s search
+	var got []time.Duration
+	for _, err := range []error{missing, missing, missing, missing, missing, errors.New("connection refused"), missing} {
+		got = append(got, s.patience(err))
 	}
-	if got := patience(errors.New("connection refused")); got != 0 {
-		t.Errorf("asked again after %s when the server is away, want as for any kind", got)
+	want := []time.Duration{5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 40 * time.Minute, time.Hour, 0, 5 * time.Minute}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("asked again after (-want +got):\n%s", diff)
 	}
 }

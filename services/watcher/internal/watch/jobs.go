@@ -30,12 +30,12 @@ func openJobs(w *Watcher, k kind) view {
 	}
 	return view{
 		judge: func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting {
-			facts := detect.Facts{Now: now, Thresholds: w.cfg.Thresholds}
+			facts := detect.Facts{Now: now, Thresholds: w.cfg.Thresholds, Events: w.notes.of(string(obj.GetUID()), now)}
 			facts.Succeeded, facts.CronJobKnown = w.succeeded(obj)
 			return d.judge(obj.(*batchv1.Job), facts, tracked)
 		},
 		change: func(_ metav1.Object, _ bool, _ time.Time) {}, // a job says all of itself
-		forget: func(string) {},
+		forget: w.notes.forget,
 	}
 }
 
@@ -64,7 +64,10 @@ func slimJob(obj any) any {
 	}
 	slim := &batchv1.Job{
 		ObjectMeta: slimMeta(j.ObjectMeta),
-		Status:     batchv1.JobStatus{Failed: j.Status.Failed, Succeeded: j.Status.Succeeded},
+		Spec:       batchv1.JobSpec{Parallelism: j.Spec.Parallelism, Completions: j.Spec.Completions, Suspend: j.Spec.Suspend},
+		Status: batchv1.JobStatus{
+			Failed: j.Status.Failed, Succeeded: j.Status.Succeeded, Active: j.Status.Active, CompletionTime: j.Status.CompletionTime,
+		},
 	}
 	for _, c := range j.Status.Conditions {
 		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {

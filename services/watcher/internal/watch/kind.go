@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 	"unique"
@@ -21,6 +22,7 @@ var kinds = []kind{
 	events,
 	scaleUps,
 	deployments,
+	replicaSets,
 	statefulSets,
 	daemonSets,
 	jobs,
@@ -51,11 +53,13 @@ type kind struct {
 	Optional   bool   // not every cluster serves it: the watcher is ready without it
 	Keep       bool   // all objects are kept, not only suspects: others are judged by them
 	First      bool   // it is read before all others, which are judged by it
-	Packed     bool   // they are kept in their encoded form: there are many, and they are seldom looked at
+	Packed     bool   // those that are kept lie in their encoded form: there are many, and they are seldom looked at
 	Passing    bool   // they are news about others, and none is remembered
 	Glance     bool   // most are dull: they are not even decoded (pods)
 	Resume     bool   // there are many: a new process goes on where another was
+	Own        bool   // detectors of the operator's own look at it, whoever else does
 	Fields     string // a field selector; empty for all objects
+	Labels     string // a label selector, as well
 	New        func() object
 	Slim       func(any) any // drops what no detector reads; may be given anything
 	Open       func(*Watcher, kind) view
@@ -87,6 +91,7 @@ type view struct {
 	remembers func(uid []byte) bool                  // something is remembered that may matter, however dull the object looks
 	memory    func(now time.Time) json.RawMessage    // what another process would have to know
 	recall    func(json.RawMessage, time.Time) error // takes it over
+	standing  func(uid string) (standing, bool)      // of a workload
 }
 
 // detectors is what is looked for in objects of type T.
@@ -125,11 +130,12 @@ func (d detectors[T]) judge(obj T, facts detect.Facts, tracked []episode.Key) []
 		}
 		for _, f := range found {
 			s := episode.Sighting{
-				Key:   episode.Key{UID: string(obj.GetUID()), Detector: det.Name, Part: f.Part},
+				Key:   episode.Key{UID: d.kind.subject(string(obj.GetUID())), Detector: det.Name, Part: f.Part},
 				State: state(episode.Failing), Hold: f.Hold, Clear: clear,
 			}
 			if s.State == episode.Failing {
 				s.Failure = draft(d.kind, obj, d.node(obj), det.Name, det.Type, f)
+				s.Failure.Severity = cmp.Or(det.Severity, s.Failure.Severity)
 			}
 			out = append(out, s)
 		}

@@ -16,9 +16,9 @@ import (
 // The Watcher's lock guards it; the zero value knows nothing.
 type network struct {
 	services map[detect.Backend]*served
-	owners   map[string]detect.Backend // by UID of a slice
-	resting  map[string]map[string]labelSet
-	callers  map[string]caller // by UID of a webhook configuration
+	owners   map[string]detect.Backend    // by UID of a slice
+	resting  map[string]map[string]idling // by namespace and UID of a workload
+	callers  map[string]caller            // by UID of a webhook configuration
 }
 
 // served is what the slices of one service hold.
@@ -38,6 +38,12 @@ type slice struct {
 	family                discoveryv1.AddressType
 	ready, serving, total int
 	ports                 unique.Handle[string] // its ports' names, joined; most slices have the same
+}
+
+// An idling is that of a workload which is scaled to zero, or was until woke.
+type idling struct {
+	labels labelSet
+	woke   time.Time
 }
 
 // A labelSet is the labels of a workload's pods.
@@ -181,18 +187,24 @@ func (v *served) learn(before detect.Endpoints, now time.Time) {
 
 // rest takes in whether a workload is scaled to zero, and what labels its pods
 // would have.
-func (n *network) rest(uid, namespace string, resting bool, labels labelSet) {
+func (n *network) rest(uid, namespace string, resting bool, labels labelSet, now time.Time) {
+	is := idling{labels: labels}
 	if !resting {
-		n.restsNoMore(uid, namespace)
-		return
+		was, known := n.resting[namespace][uid]
+		if !known {
+			return
+		}
+		if is.woke = was.woke; is.woke.IsZero() {
+			is.woke = now
+		}
 	}
 	if n.resting == nil {
-		n.resting = map[string]map[string]labelSet{}
+		n.resting = map[string]map[string]idling{}
 	}
 	if n.resting[namespace] == nil {
-		n.resting[namespace] = map[string]labelSet{}
+		n.resting[namespace] = map[string]idling{}
 	}
-	n.resting[namespace][uid] = labels
+	n.resting[namespace][uid] = is
 }
 
 func (n *network) restsNoMore(uid, namespace string) {
@@ -212,14 +224,19 @@ func (n *network) restGone(uid string) {
 	}
 }
 
-// rests reports whether a selector means a workload that is scaled to zero.
-func (n *network) rests(namespace string, selector labelSet) bool {
-	for _, labels := range n.resting[namespace] {
-		if selects(selector, labels) {
-			return true
+// rests reports whether a selector means a workload that is scaled to zero,
+// and when the last that was so was scaled up.
+func (n *network) rests(namespace string, selector labelSet) (resting bool, woke time.Time) {
+	for _, is := range n.resting[namespace] {
+		if !selects(selector, is.labels) {
+			continue
+		}
+		resting = resting || is.woke.IsZero()
+		if is.woke.After(woke) {
+			woke = is.woke
 		}
 	}
-	return false
+	return resting, woke
 }
 
 func selects(selector, labels labelSet) bool {

@@ -199,7 +199,7 @@ func TestServiceIsForgottenWithItsLastSlice(t *testing.T) {
 
 func TestServiceRestsWhenAWorkloadThatItSelectsIsScaledToZero(t *testing.T) {
 	var n network
-	n.rest("uid-a", "shop", true, map[string]string{"app": "web", "version": "2"})
+	n.rest("uid-a", "shop", true, map[string]string{"app": "web", "version": "2"}, noon)
 	tests := []struct {
 		name, namespace string
 		selector        map[string]string
@@ -213,14 +213,22 @@ func TestServiceRestsWhenAWorkloadThatItSelectsIsScaledToZero(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := n.rests(tt.namespace, tt.selector); got != tt.want {
-				t.Errorf("rests: %v, want %v", got, tt.want)
+			if got, woke := n.rests(tt.namespace, tt.selector); got != tt.want || !woke.IsZero() {
+				t.Errorf("rests: %v, until %s; want %v", got, woke, tt.want)
 			}
 		})
 	}
-	n.rest("uid-b", "shop", true, map[string]string{"app": "web"})
-	n.rest("uid-a", "shop", false, nil)
+	web := map[string]string{"app": "web"}
+	n.rest("uid-b", "shop", true, web, noon)
+	n.rest("uid-c", "shop", false, web, noon) // which never rested
+	for i := range 2 {                        // a further change is no further waking
+		n.rest("uid-a", "shop", false, web, noon.Add(time.Duration(1+i)*time.Minute))
+	}
 	n.restGone("uid-b")
+	if resting, woke := n.rests("shop", web); resting || !woke.Equal(noon.Add(time.Minute)) {
+		t.Errorf("rests: %v, until %s; want it to have woken up after a minute", resting, woke)
+	}
+	n.restGone("uid-a")
 	if len(n.resting) != 0 {
 		t.Errorf("still resting: %v", n.resting)
 	}

@@ -44,6 +44,9 @@ func openNodes(w *Watcher, k kind) view {
 				Events:     w.notes.of(subject("Node", node.Name, ""), now),
 				Nodes:      len(known),
 				Usage:      w.usageOf(node),
+
+				ServerVersion: w.serverVersion,
+				NewestKubelet: newestKubelet(known),
 			}
 			facts.Accusers, facts.AccusersElsewhere = w.suspicion.against(node.Name)
 			if h := known[string(node.UID)]; h != nil {
@@ -56,13 +59,16 @@ func openNodes(w *Watcher, k kind) view {
 		change: func(obj metav1.Object, _ bool, now time.Time) {
 			uid := string(obj.GetUID())
 			if known[uid] == nil {
-				known[uid] = &nodeHistory{}
+				known[uid] = &nodeHistory{name: obj.GetName()}
 			}
 			known[uid].note(obj.(*corev1.Node), now)
 			w.noteRoom(obj.(*corev1.Node), now)
 			w.noteAbsence(obj.(*corev1.Node), now)
 		},
 		forget: func(uid string) {
+			if h := known[uid]; h != nil {
+				w.departed.add(h.name, time.Now())
+			}
 			delete(known, uid)
 			delete(w.rooms.nodes, uid)
 			w.forgetAbsence(uid)
@@ -88,31 +94,59 @@ func tellNodes(sightings []episode.Sighting, known map[string]*nodeHistory) {
 	}
 }
 
+// departed is which nodes are gone, by name, and since when. What is left of
+// their pods says how it was then, until Kubernetes clears it away.
+type departed map[string]time.Time
+
+// clearedAway is how long that takes at most: about a minute, for a controller
+// that keeps up.
+const clearedAway = 10 * time.Minute
+
+func (d departed) add(name string, now time.Time) {
+	maps.DeleteFunc(d, func(_ string, at time.Time) bool { return now.Sub(at) >= clearedAway })
+	d[name] = now
+}
+
+func (d departed) has(name string, now time.Time) bool {
+	at, gone := d[name]
+	return gone && now.Sub(at) < clearedAway
+}
+
 // A nodeHistory is what a node does not say itself.
 type nodeHistory struct {
-	seen      bool // at least once
+	name      string
 	ready     bool // when last seen
 	seenReady bool
 	changes   detect.Tally // of ready
 	boot      string
 	rebooted  time.Time
 	cordoned  time.Time
+	kubelet   string // its version
+
+	tended     bool // when last seen
+	lastTended time.Time
 }
 
 // note takes in how a node is now.
 func (h *nodeHistory) note(node *corev1.Node, now time.Time) {
 	_, c := detect.ReadyCondition(node)
 	ready := c != nil && c.Status == corev1.ConditionTrue
-	if h.seen && ready != h.ready {
+	tended := detect.Tended(node)
+	if tended || h.tended {
+		h.lastTended = now
+	}
+	h.tended = tended
+	if h.seenReady && ready != h.ready && !tended { // to become ready for the first time is no change
 		h.changes = h.changes.Add(1, now, detect.FlapWindow)
 	}
-	h.seen, h.ready, h.seenReady = true, ready, h.seenReady || ready
+	h.ready, h.seenReady = ready, h.seenReady || ready
 	if boot := node.Status.NodeInfo.BootID; boot != "" {
-		if h.boot != "" && h.boot != boot {
+		if h.boot != "" && h.boot != boot && !tended {
 			h.rebooted = now
 		}
 		h.boot = boot
 	}
+	h.kubelet = node.Status.NodeInfo.KubeletVersion
 	switch {
 	case !node.Spec.Unschedulable:
 		h.cordoned = time.Time{}
@@ -126,6 +160,7 @@ func (h *nodeHistory) tell(facts *detect.Facts) {
 	facts.ReadyChanges = h.changes.Within(facts.Now, detect.FlapWindow)
 	facts.Rebooted = h.rebooted
 	facts.CordonSeen = h.cordoned
+	facts.Tended = h.lastTended
 }
 
 // slimNode keeps of a node what detectors read. Add to it what a new one needs.
@@ -137,7 +172,7 @@ func slimNode(obj any) any {
 	slim := &corev1.Node{
 		ObjectMeta: slimMeta(n.ObjectMeta),
 		Spec:       corev1.NodeSpec{Unschedulable: n.Spec.Unschedulable, Taints: n.Spec.Taints},
-		Status:     corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{BootID: clip(n.Status.NodeInfo.BootID)}},
+		Status:     corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{BootID: clip(n.Status.NodeInfo.BootID), KubeletVersion: shared(clip(n.Status.NodeInfo.KubeletVersion))}},
 	}
 	slim.Labels = keep(nil, n.Labels, false, slices.Concat(detect.ControlPlaneLabels, slices.Sorted(maps.Keys(detect.ProviderMarks)))...)
 	slim.Annotations = keep(slim.Annotations, n.Annotations, false, slices.Sorted(maps.Keys(detect.ProviderMarks))...)

@@ -22,6 +22,10 @@ func TestHistoryOfANodeIsWhatWeSawOfIt(t *testing.T) {
 			},
 		}
 	}
+	ours := func(n *corev1.Node) *corev1.Node {
+		n.Annotations = map[string]string{heal.AnnotationOwnedBy: heal.FieldManager}
+		return n
+	}
 	const yes, no, unknown = corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionUnknown
 	minute := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Minute) }
 	tests := []struct {
@@ -37,9 +41,12 @@ func TestHistoryOfANodeIsWhatWeSawOfIt(t *testing.T) {
 		{name: "to and fro, a while ago", seen: []*corev1.Node{node(yes, "", false), node(no, "", false), node(yes, "", false), node(no, "", false)}, at: minute(17), want: detect.Facts{SeenReady: true, ReadyChanges: 1}},
 		{name: "booted anew", seen: []*corev1.Node{node(yes, "b1", false), node(yes, "b2", false), node(yes, "b2", false)}, at: minute(3), want: detect.Facts{SeenReady: true, Rebooted: minute(1)}},
 		{name: "a boot id that is not told is none", seen: []*corev1.Node{node(yes, "b1", false), node(yes, "", false), node(yes, "b1", false)}, at: minute(3), want: detect.Facts{SeenReady: true}},
-		{name: "cordoned", seen: []*corev1.Node{node(yes, "", false), node(yes, "", true), node(yes, "", true)}, at: minute(3), want: detect.Facts{SeenReady: true, CordonSeen: minute(1)}},
-		{name: "cordoned anew", seen: []*corev1.Node{node(yes, "", true), node(yes, "", false), node(yes, "", true)}, at: minute(3), want: detect.Facts{SeenReady: true, CordonSeen: minute(2)}},
-		{name: "cordoned no more", seen: []*corev1.Node{node(yes, "", true), node(yes, "", false)}, at: minute(2), want: detect.Facts{SeenReady: true}},
+		{name: "cordoned", seen: []*corev1.Node{node(yes, "", false), node(yes, "", true), node(yes, "", true)}, at: minute(3), want: detect.Facts{SeenReady: true, CordonSeen: minute(1), Tended: minute(2)}},
+		{name: "cordoned anew", seen: []*corev1.Node{node(yes, "", true), node(yes, "", false), node(yes, "", true)}, at: minute(3), want: detect.Facts{SeenReady: true, CordonSeen: minute(2), Tended: minute(2)}},
+		{name: "cordoned no more", seen: []*corev1.Node{node(yes, "", true), node(yes, "", false)}, at: minute(2), want: detect.Facts{SeenReady: true, Tended: minute(1)}},
+		{name: "coming up is no change", seen: []*corev1.Node{node(no, "", false), node(yes, "", false), node(no, "", false), node(yes, "", false)}, at: minute(4), want: detect.Facts{SeenReady: true, ReadyChanges: 2}},
+		{name: "rebooted while it was cordoned by others", seen: []*corev1.Node{node(yes, "b1", true), node(unknown, "b1", true), node(yes, "b2", true), node(yes, "b2", false)}, at: minute(4), want: detect.Facts{SeenReady: true, Tended: minute(3)}},
+		{name: "rebooted while it was cordoned by us", seen: []*corev1.Node{ours(node(yes, "b1", true)), ours(node(unknown, "b1", true)), ours(node(yes, "b2", true))}, at: minute(3), want: detect.Facts{SeenReady: true, ReadyChanges: 2, Rebooted: minute(2), CordonSeen: minute(0)}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -81,5 +88,22 @@ func TestNodeThatOwnsAStaticPodHasNoNamespace(t *testing.T) {
 	want := heal.Target{APIVersion: "v1", Kind: "Node", Name: "n1", UID: "u1"}
 	if diff := cmp.Diff(want, controller(pod)); diff != "" {
 		t.Errorf("owner (-want +got):\n%s", diff)
+	}
+}
+
+func TestNodeThatIsGoneIsRememberedUntilItsPodsAreClearedAway(t *testing.T) {
+	d := departed{}
+	d.add("n1", noon)
+	for at, want := range map[time.Duration]bool{0: true, 9 * time.Minute: true, 10 * time.Minute: false} {
+		if got := d.has("n1", noon.Add(at)); got != want {
+			t.Errorf("gone, %s later: %v, want %v", at, got, want)
+		}
+	}
+	if d.has("n2", noon) {
+		t.Error("a node that was never there is gone")
+	}
+	d.add("n2", noon.Add(time.Hour))
+	if len(d) != 1 {
+		t.Errorf("%d nodes are remembered, want those of late alone", len(d))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/lru"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 )
 
 const (
@@ -27,11 +28,19 @@ var climbs = []kind{
 // each controller.
 type owners struct {
 	metadata func(context.Context, kind, name) (metav1.Object, error)
-	seen     *lru.Cache // UID of a controller to the heal.Target that controls it; zero for none
+	newest   func(heal.Target) string // the revision of a Deployment, as far as we see; may be empty
+	seen     *lru.Cache               // UID of a controller to its link
+}
+
+// A link is what a controller says of itself.
+type link struct {
+	above    heal.Target // what controls it; zero for nothing
+	revision string      // of a ReplicaSet
+	asOf     string      // the Deployment's revision when that was asked for
 }
 
 func newOwners(s server) *owners {
-	return &owners{metadata: s.metadata, seen: lru.New(ownersKept)}
+	return &owners{metadata: s.metadata, newest: func(heal.Target) string { return "" }, seen: lru.New(ownersKept)}
 }
 
 // top is the uppermost controller above direct, or how far it came until the
@@ -56,16 +65,38 @@ func (o *owners) top(ctx context.Context, direct heal.Target) (heal.Target, erro
 
 func (o *owners) above(ctx context.Context, c kind, t heal.Target) (heal.Target, error) {
 	if known, ok := o.seen.Get(t.UID); ok {
-		return known.(heal.Target), nil
+		return known.(link).above, nil
 	}
+	l, err := o.ask(ctx, c, t)
+	return l.above, err
+}
+
+// revision is the number of the roll-out that made a ReplicaSet; empty if that
+// is not known. A roll-out since then may have gone back to it, and given it a
+// new number: then it is asked for anew.
+func (o *owners) revision(ctx context.Context, set heal.Target, newest string) string {
+	if known, ok := o.seen.Get(set.UID); ok && known.(link).asOf == newest {
+		return known.(link).revision
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownerTimeout)
+	defer cancel()
+	l, err := o.ask(ctx, climbs[0], set)
+	if err != nil {
+		return ""
+	}
+	return l.revision
+}
+
+func (o *owners) ask(ctx context.Context, c kind, t heal.Target) (link, error) {
 	obj, err := o.metadata(ctx, c, name{t.Namespace, t.Name})
 	if err != nil {
-		return heal.Target{}, err
+		return link{}, err
 	}
 	if string(obj.GetUID()) != t.UID {
-		return heal.Target{}, fmt.Errorf("another object has its name, with uid %s, want %s", obj.GetUID(), t.UID)
+		return link{}, fmt.Errorf("another object has its name, with uid %s, want %s", obj.GetUID(), t.UID)
 	}
-	above := controller(obj)
-	o.seen.Add(t.UID, above)
-	return above, nil
+	l := link{above: controller(obj), revision: clip(obj.GetAnnotations()[detect.RevisionAnnotation])}
+	l.asOf = o.newest(l.above)
+	o.seen.Add(t.UID, l)
+	return l, nil
 }

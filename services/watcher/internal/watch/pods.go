@@ -16,6 +16,7 @@ var pods = kind{
 	Kind:       "Pod",
 	Resource:   "pods",
 	Namespaced: true,
+	Packed:     true, // in a storm, thousands are suspect
 	Glance:     true,
 	Resume:     true,
 	New:        func() object { return new(corev1.Pod) },
@@ -36,18 +37,20 @@ func openPods(w *Watcher, k kind) view {
 			if len(tracked) > 0 {
 				w.suspect(now)
 			}
-			return d.judge(pod, detect.Facts{
+			sightings := d.judge(pod, detect.Facts{
 				Now:         now,
 				Thresholds:  w.cfg.Thresholds,
 				Restarts:    past.Restarts.of(string(pod.UID), now),
 				BackedOff:   past.Backoffs.of(string(pod.UID), now),
 				OOMKills:    past.OOMKills.of(string(pod.UID), now),
-				NodeFailing: w.nodeFailing(pod.Spec.NodeName),
+				NodeFailing: w.nodeFailing(pod.Spec.NodeName, now),
 				Usage:       w.usageOf(pod),
 				NodeOOM:     w.notes.last(subject("Node", pod.Spec.NodeName, ""), "SystemOOM", now),
 				Events:      w.notes.of(podSubject(pod), now),
 				NoneReady:   !w.barren.bears(pod),
 			}, tracked)
+			tellTemplate(sightings, pod)
+			return sightings
 		},
 		change: func(obj metav1.Object, known bool, now time.Time) {
 			pod := obj.(*corev1.Pod)
@@ -64,14 +67,15 @@ func openPods(w *Watcher, k kind) view {
 	}
 }
 
-// nodeFailing reports whether a node is itself not ready, as far as we see.
-func (w *Watcher) nodeFailing(name string) bool {
+// nodeFailing reports whether a node is itself not ready, or gone, as far as
+// we see.
+func (w *Watcher) nodeFailing(name string, now time.Time) bool {
 	if name == "" {
 		return false
 	}
 	node, ok := w.find("v1", "Node", "", name).(*corev1.Node)
 	if !ok {
-		return false
+		return w.departed.has(name, now)
 	}
 	_, ready := detect.ReadyCondition(node)
 	return ready != nil && ready.Status != corev1.ConditionTrue
@@ -85,7 +89,7 @@ func slimPod(obj any) any {
 	if !ok {
 		return obj
 	}
-	return &corev1.Pod{
+	slim := &corev1.Pod{
 		ObjectMeta: slimMeta(p.ObjectMeta),
 		Spec:       corev1.PodSpec{NodeName: p.Spec.NodeName, RestartPolicy: p.Spec.RestartPolicy, Volumes: slimVolumes(p.Spec.Volumes)},
 		Status: corev1.PodStatus{
@@ -97,6 +101,8 @@ func slimPod(obj any) any {
 			ContainerStatuses:     slimStatuses(p.Status.ContainerStatuses),
 		},
 	}
+	slim.Labels = keep(nil, p.Labels, true, templateHash, revisionHash, generationLabel)
+	return slim
 }
 
 func slimVolumes(list []corev1.Volume) []corev1.Volume {
@@ -136,7 +142,7 @@ func slimState(s corev1.ContainerState) corev1.ContainerState {
 	}
 	if t := s.Terminated; t != nil {
 		s.Terminated = &corev1.ContainerStateTerminated{
-			ExitCode: t.ExitCode, Signal: t.Signal, Reason: t.Reason, Message: clip(t.Message),
+			ExitCode: t.ExitCode, Signal: t.Signal, Reason: t.Reason, Message: lastWords(t.Message),
 			StartedAt: t.StartedAt, FinishedAt: t.FinishedAt,
 		}
 	}

@@ -50,7 +50,11 @@ const (
 // slot is where the part's position is stored. All watchers that see the same
 // share one: any of them will do.
 func (p *part) slot() string {
-	return heal.ID("p", p.w.bus.Cluster(), p.Version, p.Resource, p.namespace)
+	version := p.Version
+	if p.Own {
+		version = ownPrefix + version
+	}
+	return heal.ID("p", p.w.bus.Cluster(), version, p.Resource, p.namespace)
 }
 
 // identity tells one API server's versions from another's: a cluster that is
@@ -160,7 +164,7 @@ func (w *Watcher) unstored() map[*part][]episode.Suspect {
 	defer w.mu.Unlock()
 	by := map[*part][]episode.Suspect{}
 	for s := range w.book.Suspects() {
-		if src := w.sources[s.Target.APIVersion+"/"+s.Target.Kind]; src != nil {
+		if src, _ := w.sourceOf(s.Target); src != nil {
 			if p := src.partOf(s.Target.Namespace); p != nil {
 				by[p] = append(by[p], s)
 			}

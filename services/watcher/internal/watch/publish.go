@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
@@ -15,28 +17,39 @@ import (
 // attemptLimit is how long one key may take; an orderly end waits for it.
 const attemptLimit = 15 * time.Second
 
-// work settles keys until ctx is done. No two workers have the same key.
+// work settles keys until ctx is done, several at once, but never the same.
 func (w *Watcher) work(ctx context.Context) {
 	if !w.maySpeak(ctx) {
 		return
 	}
+	var working errgroup.Group
+	defer func() { _ = working.Wait() }() // begun is finished
+	working.SetLimit(workers)
 	for {
 		key, ended := w.queue.Get()
 		if ended || ctx.Err() != nil {
 			return // what is left is found again after a restart
 		}
-		// Begun is finished: the end of ctx does not tear a record from its message.
-		attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptLimit)
-		err := w.settle(attempt, key)
-		cancel()
-		if err != nil {
-			w.queue.AddRateLimited(key)
-		} else {
-			w.queue.Forget(key)
-		}
-		w.queue.Done(key)
-		w.report(err)
+		working.Go(func() error {
+			w.attempt(ctx, key)
+			return nil
+		})
 	}
+}
+
+// attempt settles key, or has it come again later. The end of ctx does not
+// tear a record from its message.
+func (w *Watcher) attempt(ctx context.Context, key episode.Key) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptLimit)
+	defer cancel()
+	err := w.settle(ctx, key)
+	if err != nil {
+		w.queue.AddRateLimited(key)
+	} else {
+		w.queue.Forget(key)
+	}
+	w.queue.Done(key)
+	w.report(err)
 }
 
 // report logs the first error of a series, and its end.
@@ -82,8 +95,15 @@ func (w *Watcher) open(ctx context.Context, job episode.Work) error {
 	rec.Failure = w.complete(ctx, job.Key, rec.Failure, heal.Target{})
 	rev, err := w.store.Create(ctx, job.Key.ID(), rec)
 	if errors.Is(err, bus.ErrConflict) {
-		// Another watcher was quicker, or we were, before a restart.
-		rec, rev, err = w.store.Get(ctx, job.Key.ID())
+		// Another watcher was quicker, or we were, before a restart; or the same
+		// has been, of late.
+		var there episode.Record
+		if there, rev, err = w.store.Get(ctx, job.Key.ID()); err == nil && there.Resting() {
+			rec = rec.After(there)
+			rev, err = w.store.Update(ctx, job.Key.ID(), rec, rev)
+		} else {
+			rec = there
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("open episode of %s: %w", job.Failure.Target, err)
@@ -137,7 +157,7 @@ func (w *Watcher) announce(ctx context.Context, job episode.Work) error {
 }
 
 // resolve publishes the end of an episode. The record says first that it has
-// ended, so that nobody goes on with it; removing it comes last.
+// ended, so that nobody goes on with it; putting it to rest comes last.
 func (w *Watcher) resolve(ctx context.Context, job episode.Work) error {
 	rec, rev, ended, err := w.record(ctx, job.Key)
 	if err != nil {
@@ -164,9 +184,13 @@ func (w *Watcher) resolve(ctx context.Context, job episode.Work) error {
 	if sent {
 		w.logOf(f).Info("failure resolved", "after", f.ResolvedAt.Sub(f.FirstSeen).String(), "occurrences", f.Occurrence)
 	}
-	err = w.store.Delete(ctx, job.Key.ID(), rev)
+	if job.Gone {
+		err = w.store.Delete(ctx, job.Key.ID(), rev)
+	} else {
+		_, err = w.store.Update(ctx, job.Key.ID(), rec.Rest(), rev)
+	}
 	if err != nil && !errors.Is(err, bus.ErrConflict) && !errors.Is(err, bus.ErrNotFound) {
-		return fmt.Errorf("forget episode of %s: %w", f.Target, err)
+		return fmt.Errorf("put the episode of %s to rest: %w", f.Target, err)
 	}
 	w.ended(job.Key)
 	return nil
@@ -175,7 +199,7 @@ func (w *Watcher) resolve(ctx context.Context, job episode.Work) error {
 // record reads the stored record of key; ended says that there is none.
 func (w *Watcher) record(ctx context.Context, key episode.Key) (rec episode.Record, rev uint64, ended bool, err error) {
 	rec, rev, err = w.store.Get(ctx, key.ID())
-	if errors.Is(err, bus.ErrNotFound) {
+	if errors.Is(err, bus.ErrNotFound) || err == nil && rec.Resting() {
 		w.ended(key)
 		return rec, 0, true, nil
 	}
@@ -205,8 +229,8 @@ func (w *Watcher) ended(key episode.Key) {
 	defer w.mu.Unlock()
 	t, known := w.book.Target(key)
 	w.book.Ended(time.Now(), key)
-	if s := w.sources[t.APIVersion+"/"+t.Kind]; known && s != nil {
-		s.release(name{t.Namespace, t.Name}, t.UID)
+	if s, uid := w.sourceOf(t); known && s != nil {
+		s.release(name{t.Namespace, t.Name}, uid)
 	}
 	w.poke()
 }
@@ -215,7 +239,7 @@ func (w *Watcher) ended(key episode.Key) {
 // cannot be read now, an earlier answer is used, or else the direct owner; the
 // next occurrence asks again.
 func (w *Watcher) complete(ctx context.Context, key episode.Key, f heal.Failure, earlier heal.Target) heal.Failure {
-	if f.Owner != (heal.Target{}) {
+	if direct := f.Owner; direct != (heal.Target{}) {
 		top, err := w.owners.top(ctx, f.Owner)
 		if err != nil {
 			w.log.Debug("owner chain not known", "target", f.Target.String(), "err", err)
@@ -224,6 +248,7 @@ func (w *Watcher) complete(ctx context.Context, key episode.Key, f heal.Failure,
 			}
 		}
 		f.Owner = top
+		f = w.revised(ctx, f, direct)
 	}
 	f.Fingerprint = heal.MakeFingerprint(f.Type, f.Target, f.Owner, key.Part, f.Reason)
 	return f

@@ -2,10 +2,14 @@ package watch
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
+	"github.com/selfheal/selfheal/services/watcher/internal/own"
 )
 
 const (
@@ -56,18 +60,39 @@ func (w *Watcher) remember(ctx context.Context) {
 func (w *Watcher) restore(ctx context.Context) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reloadLimit)
 	defer cancel()
+	stale := map[string]uint64{}
 	err = w.store.All(ctx, func(key string, rec episode.Record, rev uint64) bool {
 		t := rec.Failure.Target
-		if key != rec.Key.ID() || w.sources[t.APIVersion+"/"+t.Kind] == nil {
+		if rec.Resting() {
+			if rec.Stale(time.Now()) {
+				stale[key] = rev
+			}
+			return true
+		}
+		t.UID = rec.Key.UID
+		s, _ := w.sourceOf(t)
+		dropped := s == nil && strings.HasPrefix(rec.Key.Detector, own.Prefix) // from the file, and nothing else of the kind is left
+		if key != rec.Key.ID() || s == nil && !dropped {
 			return true // of a later version, which watches more than we do
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		if dropped {
+			w.book.Restore(time.Now(), rec, rev, 0)
+			w.enqueue(w.book.Gone(time.Now(), rec.Key.UID))
+			return true
+		}
 		if w.book.Restore(time.Now(), rec, rev, min(arrival, w.cfg.Recheck)) {
 			n++
 		}
 		return true
 	})
 	w.poke()
+	for key, rev := range stale {
+		// Another watcher may be quicker, or the same may have begun again.
+		if err := w.store.Delete(ctx, key, rev); err != nil && !errors.Is(err, bus.ErrConflict) && !errors.Is(err, bus.ErrNotFound) {
+			return n, fmt.Errorf("forget what ended long ago: %w", err)
+		}
+	}
 	return n, err
 }

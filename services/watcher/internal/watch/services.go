@@ -36,13 +36,15 @@ func openServices(w *Watcher, k kind) view {
 			if following(tracked, "service_degraded") { // also one from before a restart
 				w.network.assume(of)
 			}
+			idle, woke := w.network.rests(s.Namespace, s.Spec.Selector)
 			return d.judge(s, detect.Facts{
 				Now:           now,
 				Thresholds:    w.cfg.Thresholds,
 				EndpointsRead: w.read(endpointSlices.Version, endpointSlices.Kind),
 				Endpoints:     w.network.of(of),
 				Events:        w.notes.of(string(s.UID), now),
-				Idle:          w.network.rests(s.Namespace, s.Spec.Selector),
+				Idle:          idle,
+				Woke:          woke,
 			}, tracked)
 		},
 		change: func(_ metav1.Object, _ bool, _ time.Time) {},
@@ -66,6 +68,7 @@ func slimService(obj any) any {
 			LoadBalancerClass:        s.Spec.LoadBalancerClass,
 		},
 	}
+	slim.Annotations = keep(slim.Annotations, s.Annotations, true, detect.StandbyAnnotation)
 	if s.Spec.ClusterIP == corev1.ClusterIPNone {
 		slim.Spec.ClusterIP = s.Spec.ClusterIP
 	}

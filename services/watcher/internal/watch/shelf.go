@@ -4,6 +4,8 @@ import (
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/selfheal/selfheal/services/watcher/internal/own"
 )
 
 // A shelf holds objects of one kind, by name. Those of a kind of which there
@@ -21,7 +23,10 @@ type item struct {
 
 func newShelf(k kind) shelf {
 	s := shelf{items: map[name]item{}}
-	if k.Packed {
+	switch {
+	case k.Own: // decoded they take ten times the room
+		s.unpack = func() object { return new(own.Object) }
+	case k.Packed:
 		s.unpack = k.New
 	}
 	return s

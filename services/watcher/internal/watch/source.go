@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
+	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/watcher/internal/stream"
 )
 
@@ -81,24 +83,35 @@ func (w *Watcher) source(k kind) *source {
 func (p *part) open(from string) {
 	cfg := stream.Config{
 		Client: p.w.server.client, URL: p.w.server.url(p.kind, p.namespace, ""),
-		Fields: p.Fields, Accept: p.accept(), From: from,
-		Handler: p, Observer: p.health,
+		Fields: p.Fields, Labels: p.Labels, Accept: p.accept(), From: from,
+		Handler: p, Observer: p.health, Quiet: p.Passing, // API servers keep no cache of events, from which bookmarks come
 	}
 	if p.Optional {
-		cfg.Patience = patience
+		cfg.Patience = new(search).patience
 	}
 	p.stream = stream.New(cfg)
 }
 
-// lookAgain is how often a kind is looked for that this cluster does not
-// serve, or does not let us see, and that we can do without.
-const lookAgain = 5 * time.Minute
+// A kind that this cluster does not serve, or does not let us see, and that we
+// can do without, is looked for again after the first of these, and then after
+// twice as long each time, up to the last: a cluster seldom changes in that.
+const (
+	lookAgainFirst = 5 * time.Minute
+	lookAgainLast  = time.Hour
+)
 
-func patience(err error) time.Duration {
-	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-		return lookAgain
+// A search is for a kind that has been looked for in vain. Only its stream uses it.
+type search struct{ next time.Duration }
+
+// patience is how long to wait after err; 0: as for any kind.
+func (s *search) patience(err error) time.Duration {
+	if !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+		s.next = 0
+		return 0
 	}
-	return 0
+	wait := max(s.next, lookAgainFirst)
+	s.next = min(2*wait, lookAgainLast)
+	return wait
 }
 
 func (s *source) synced() bool {
@@ -130,7 +143,33 @@ func (s *source) refresh() {
 }
 
 // key is what sources are found by.
-func (k kind) key() string { return k.Version + "/" + k.Kind }
+func (k kind) key() string {
+	if k.Own {
+		return ownPrefix + k.Version + "/" + k.Kind
+	}
+	return k.Version + "/" + k.Kind
+}
+
+// ownPrefix keeps what own detectors find apart from what ours do, which may
+// look at the same object, as it may at another version of it.
+const ownPrefix = "own/"
+
+// subject is what the book calls an object of the kind.
+func (k kind) subject(uid string) string {
+	if k.Own {
+		return k.key() + "/" + uid
+	}
+	return uid
+}
+
+// sourceOf is the source of an object that the book names, and the object's
+// UID; nil if it is not watched.
+func (w *Watcher) sourceOf(t heal.Target) (s *source, uid string) {
+	if i := strings.LastIndexByte(t.UID, '/'); i >= 0 && strings.HasPrefix(t.UID, ownPrefix) {
+		return w.sources[t.UID[:i]], t.UID[i+1:]
+	}
+	return w.sources[t.APIVersion+"/"+t.Kind], t.UID
+}
 
 // partOf is the part in which a namespace is seen, or nil.
 func (s *source) partOf(namespace string) *part {
@@ -289,8 +328,7 @@ func (s *source) changed(obj metav1.Object, known bool, now time.Time) {
 
 // look judges an object. The caller holds mu.
 func (s *source) look(obj metav1.Object, now time.Time) {
-	id := string(obj.GetUID())
-	tracked := s.w.book.Tracked(id)
+	tracked := s.w.book.Tracked(s.subject(string(obj.GetUID())))
 	sightings := s.view.judge(obj, now, tracked)
 	if len(sightings) > 0 || len(tracked) > 0 {
 		s.w.see(s.kind, obj, sightings, now)
@@ -302,7 +340,7 @@ func (s *source) look(obj metav1.Object, now time.Time) {
 func (s *source) hold(obj metav1.Object) {
 	switch {
 	case s.Keep:
-	case s.w.book.Follows([]byte(obj.GetUID())):
+	case s.w.book.Follows([]byte(s.subject(string(obj.GetUID())))):
 		s.held.put(nameOf(obj), obj)
 	default:
 		s.held.drop(nameOf(obj), makeUID([]byte(obj.GetUID())))
@@ -322,7 +360,7 @@ func (w *Watcher) suspects(k kind, namespace, named string) bool {
 
 // release lets go of an object that is suspect no longer. The caller holds mu.
 func (s *source) release(n name, id string) {
-	if !s.Keep && !s.w.book.Follows([]byte(id)) {
+	if !s.Keep && !s.w.book.Follows([]byte(s.subject(id))) {
 		s.held.drop(n, makeUID([]byte(id)))
 	}
 }
@@ -330,7 +368,7 @@ func (s *source) release(n name, id string) {
 // gone takes in that an object does not exist any more. The caller holds mu.
 func (s *source) gone(id string) {
 	s.view.forget(id)
-	s.w.enqueue(s.w.book.Gone(time.Now(), id))
+	s.w.enqueue(s.w.book.Gone(time.Now(), s.subject(id)))
 }
 
 // older reports whether a is certainly an earlier version of an object than b.

@@ -23,8 +23,17 @@ func openStatefulSets(w *Watcher, k kind) view {
 		return workload{
 			revision: s.Status.UpdateRevision, asked: asked, updated: s.Status.UpdatedReplicas,
 			pods: asked, serving: s.Status.ReadyReplicas, labels: s.Spec.Template.Labels,
+			available: s.Status.AvailableReplicas, still: keepsOld(s),
 		}
 	})
+}
+
+// keepsOld reports whether a stateful set leaves pods of an older revision as
+// they are, all or some.
+func keepsOld(s *appsv1.StatefulSet) bool {
+	u := s.Spec.UpdateStrategy
+	return u.Type == appsv1.OnDeleteStatefulSetStrategyType ||
+		u.RollingUpdate != nil && u.RollingUpdate.Partition != nil && *u.RollingUpdate.Partition > 0
 }
 
 // slimStatefulSet keeps of a stateful set what detectors read; above all no

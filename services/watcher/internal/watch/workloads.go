@@ -17,6 +17,9 @@ type workload struct {
 	pods     int32 // that there should be …
 	serving  int32 // … and that serve
 	labels   labelSet
+
+	available int32 // pods, as it says itself
+	still     bool  // it does not bring its pods to the newest revision by itself
 }
 
 // openWorkloads is the view of a kind that keeps pods running.
@@ -25,22 +28,24 @@ func openWorkloads[T metav1.Object](w *Watcher, k kind, list []detect.Detector[T
 	history := newCourses(time.Now())
 	return view{
 		judge: func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting {
-			facts := detect.Facts{Now: now, Thresholds: w.cfg.Thresholds}
+			facts := detect.Facts{Now: now, Thresholds: w.cfg.Thresholds, Events: w.notes.of(string(obj.GetUID()), now)}
 			history.tell(string(obj.GetUID()), &facts)
 			facts.NodesAway, facts.Draining = w.absences.count(now)
 			return d.judge(obj.(T), facts, tracked)
 		},
 		change: func(obj metav1.Object, _ bool, now time.Time) {
 			is := describe(obj.(T))
-			history.note(string(obj.GetUID()), is.revision, is.asked, is.updated, now)
+			history.note(string(obj.GetUID()), is, now)
 			w.barren.note(k, obj, is.pods, is.serving)
-			w.network.rest(string(obj.GetUID()), obj.GetNamespace(), is.asked == 0, is.labels)
+			w.network.rest(string(obj.GetUID()), obj.GetNamespace(), is.asked == 0, is.labels, now)
 		},
 		forget: func(uid string) {
 			history.forget(uid)
 			w.barren.forget(uid)
 			w.network.restGone(uid)
+			w.notes.forget(uid)
 		},
+		standing: history.standing,
 	}
 }
 
