@@ -27,7 +27,7 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
       selfheal) cd cli ;; \
       *) echo "SERVICE: want watcher, analyzer, actuator, notifier or selfheal, got '$SERVICE'" >&2; exit 2 ;; \
     esac && \
-    GOWORK=off CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
+    GOWORK=off CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -tags grpcnotrace -buildvcs=false \
       -ldflags "-s -w -X github.com/selfheal/selfheal/pkg/daemon.version=$VERSION -X github.com/selfheal/selfheal/pkg/daemon.commit=$COMMIT" \
       -o /out/selfhealing "./cmd/$SERVICE"
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -151,8 +152,12 @@ func client(b *testing.B, dir string) kubernetes.Interface {
 
 func run(b *testing.B, name string, args ...string) []byte {
 	b.Helper()
-	out, err := exec.CommandContext(b.Context(), name, args...).CombinedOutput()
+	out, err := exec.CommandContext(b.Context(), name, args...).Output() // what it warns of is not for us
 	if err != nil {
+		var ended *exec.ExitError
+		if errors.As(err, &ended) {
+			out = append(out, ended.Stderr...)
+		}
 		b.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return out

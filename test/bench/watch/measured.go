@@ -43,7 +43,8 @@ type Cold struct {
 type Warm struct {
 	Published figure.Times // from the start of its process to the failure being stored
 	Decided   figure.Times // to the decision being stored
-	Lists     int          // requests for everything of a kind, all restarts together
+	Pods      int          // requests for all pods, all restarts together
+	Small     int          // … for all of another kind, of which there are few: others are judged by them
 	Missed    int
 	Informer  time.Duration // until a stock informer that was started sees it
 }
@@ -83,6 +84,7 @@ type Storm struct {
 	Lost      int
 	Doubled   int
 	Peak      int64         // resident bytes of the watcher
+	CPU       time.Duration // of the watcher, for each failure
 	Oracle    time.Duration // a bare client storing the same messages
 }
 

@@ -1,6 +1,8 @@
 package watch
 
 import (
+	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -9,9 +11,14 @@ import (
 )
 
 const (
-	calm     = 15 * time.Second // after the start
-	restFor  = 60 * time.Second
-	askedFor = 2 * time.Minute
+	calm    = 15 * time.Second // after the start
+	restFor = 60 * time.Second
+
+	// begun is when even what a process does once, some time after its start,
+	// is done; askedFor is how long requests are counted then, unless
+	// $BENCH_IDLE says otherwise.
+	begun    = 2 * time.Minute
+	askedFor = 10 * time.Minute
 )
 
 // measureRest runs all binaries with their default settings while nothing
@@ -41,7 +48,7 @@ func (b *bench) measureRest() {
 	defer stock.stop()
 	pass(b.Context(), calm)
 
-	r := &Rest{For: restFor, CPU: map[string]float64{}, Asked: askedFor}
+	r := &Rest{For: restFor, CPU: map[string]float64{}, Asked: idle(b)}
 	pids := map[string]int{"NATS": p.NATS.PID()}
 	for _, name := range harness.Services {
 		pids[name] = p.PID(name)
@@ -65,12 +72,28 @@ func (b *bench) measureRest() {
 	for _, name := range twice {
 		b.ready(p, name, time.Now())
 	}
-	pass(b.Context(), calm)
+	pass(b.Context(), begun)
 	from := time.Now()
-	pass(b.Context(), askedFor)
+	pass(b.Context(), r.Asked)
 	to := time.Now()
 	r.Requests = request.AtRest(b.asked(place, "selfheal-"), from, to)
+	for _, what := range slices.Sorted(maps.Keys(r.Requests.Seen)) {
+		say("%s: at rest: %d times %s", b.Measured, r.Requests.Seen[what], what)
+	}
 	r.Stock = request.AtRest(b.asked(place, "reference-informer/"), from, to)
 	b.Rest = r
 	b.notePeak(p)
+}
+
+// idle is how long requests are counted.
+func idle(b *bench) time.Duration {
+	text := os.Getenv("BENCH_IDLE")
+	if text == "" {
+		return askedFor
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		b.Fatalf("BENCH_IDLE is %q, want a duration such as 10m", text)
+	}
+	return d
 }

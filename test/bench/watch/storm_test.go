@@ -36,6 +36,7 @@ func (b *bench) measureStorm() {
 	defer stop()
 	pass(b.Context(), settled)
 	quiet := h.count()
+	used := b.used(p.PID("watcher"))
 
 	out := run(b.B, filepath.Join(harness.RepositoryRoot(b), "bin", "devcluster"), "break", "--dir", b.cluster.dir,
 		"--pods", strconv.Itoa(b.Pods), "--nodes", strconv.Itoa(b.Nodes), "--count", strconv.Itoa(stormPods))
@@ -51,7 +52,7 @@ func (b *bench) measureStorm() {
 		// More than there should be are counted too, if they come soon.
 		return time.Since(since) > stormQuiet && (n >= stormPods || time.Since(since) > 30*time.Second)
 	})
-	s := &Storm{Pods: stormPods, Broken: broken.Last.Sub(broken.First), Peak: p.PeakRSS("watcher")}
+	s := &Storm{Pods: stormPods, Broken: broken.Last.Sub(broken.First), Peak: p.PeakRSS("watcher"), CPU: (b.used(p.PID("watcher")) - used) / stormPods}
 	var messages []bus.Raw
 	last := broken.Last
 	for _, list := range h.announced() {

@@ -13,7 +13,7 @@ import (
 
 const (
 	warmRounds = 5
-	reactions  = 100
+	reactions  = 400                    // so many that 99 % of them is not the luck of one
 	paceOf     = 100 * time.Millisecond // between two failures, and …
 	sickFor    = time.Second            // … so long each: few at a time, no storm
 	patience   = 2 * time.Minute
@@ -57,7 +57,11 @@ func (b *bench) measureWarmAndReaction() {
 		b.ready(p, "watcher", began)
 		for _, r := range b.asked(place, "selfheal-watcher/") {
 			if r.Lists() && (r.Open || r.Verb == "list") { // a watch is recorded twice
-				w.Lists++
+				if r.Pods() {
+					w.Pods++
+				} else {
+					w.Small++
+				}
 			}
 		}
 		b.write(b.Context(), v.whole)

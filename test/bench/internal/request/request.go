@@ -5,6 +5,7 @@ package request
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -102,10 +103,20 @@ func (r Request) Lists() bool {
 	return r.Verb == "list" || r.Verb == "watch" && r.query().Get("sendInitialEvents") == "true"
 }
 
+// Pods reports whether the request is about all pods, as objects.
+func (r Request) Pods() bool {
+	path, _, _ := strings.Cut(r.URI, "?")
+	return path == "/api/v1/pods"
+}
+
 // Writes reports whether the request changes something.
 func (r Request) Writes() bool {
 	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.Verb)
 }
+
+// usualTimeout is the mean of what an API server lets a watch last for which
+// the client does not say: 1 to 2 times its --min-request-timeout of half an hour.
+const usualTimeout = 45 * time.Minute
 
 // Timeout is how long the client lets a watch last; 0 if it does not say.
 func (r Request) Timeout() time.Duration {
@@ -142,18 +153,24 @@ type Rest struct {
 	Lists   int
 	Watches int // that were open
 	ByAgent map[string]float64
+	Seen    map[string]int // within that time, by agent, verb and path; not the watches that were open, or lived their time
 }
 
 // AtRest extrapolates from the time between from and to. A watch that was
 // open counts by its own timeout, as what it lets the server wait is far longer
 // than the time that was looked at; everything else counts as it came.
 func AtRest(requests []Request, from, to time.Time) Rest {
-	rest := Rest{ByAgent: map[string]float64{}}
+	rest := Rest{ByAgent: map[string]float64{}, Seen: map[string]int{}}
 	count := func(r Request, perHour float64) {
 		rest.PerHour += perHour
 		rest.ByAgent[agent(r.UserAgent)] += perHour
 	}
 	hour := float64(time.Hour) / float64(to.Sub(from))
+	seen := func(r Request) {
+		count(r, hour)
+		path, _, _ := strings.Cut(r.URI, "?")
+		rest.Seen[agent(r.UserAgent)+" "+r.Verb+" "+path]++
+	}
 	ended := map[string]bool{}
 	opened := map[string]bool{}
 	for _, r := range requests {
@@ -169,16 +186,14 @@ func AtRest(requests []Request, from, to time.Time) Rest {
 		switch {
 		case r.Open && !ended[r.ID] && r.Began.Before(to):
 			rest.Watches++
-			if t := r.Timeout(); t > 0 {
-				count(r, float64(time.Hour)/float64(t))
-			}
+			count(r, float64(time.Hour)/float64(cmp.Or(r.Timeout(), usualTimeout)))
 		case r.Open || opened[r.ID]:
 			// A watch that ended: its successor is open, or it broke off early and counts as what it is.
 			if t := r.Timeout(); !r.Open && within(r.Ended) && (t == 0 || r.Ended.Sub(r.Began) < t-5*time.Second) {
-				count(r, hour)
+				seen(r)
 			}
 		case within(r.Began):
-			count(r, hour)
+			seen(r)
 			if r.Writes() {
 				rest.Writes++
 			}

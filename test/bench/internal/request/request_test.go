@@ -69,26 +69,30 @@ func TestRestCountsWatchesByTheirTimeoutAndAllElseAsItCame(t *testing.T) {
 		requests []Request
 		want     Rest
 	}{
-		{"nothing", nil, Rest{ByAgent: map[string]float64{}}},
+		{"nothing", nil, Rest{ByAgent: map[string]float64{}, Seen: map[string]int{}}},
 		{"an open watch of half an hour", []Request{
 			{ID: "1", UserAgent: "selfheal-watcher/v1", Verb: "watch", URI: pods, Open: true, Began: minute(-1), Ended: minute(-1)},
-		}, Rest{PerHour: 2, Watches: 1, ByAgent: map[string]float64{"selfheal-watcher": 2}}},
+		}, Rest{PerHour: 2, Watches: 1, ByAgent: map[string]float64{"selfheal-watcher": 2}, Seen: map[string]int{}}},
+		{"an open watch that the server ends when it likes", []Request{
+			{ID: "1", UserAgent: "a/1", Verb: "watch", URI: "/api/v1/namespaces?watch=true", Open: true, Began: minute(-1), Ended: minute(-1)},
+		}, Rest{PerHour: 60.0 / 45, Watches: 1, ByAgent: map[string]float64{"a": 60.0 / 45}, Seen: map[string]int{}}},
 		{"a watch that lived its time, and its successor", []Request{
 			{ID: "1", UserAgent: "a/1", Verb: "watch", URI: pods, Open: true, Began: minute(-29), Ended: minute(-29)},
 			{ID: "1", UserAgent: "a/1", Verb: "watch", URI: pods, Began: minute(-29), Ended: minute(1)},
 			{ID: "2", UserAgent: "a/1", Verb: "watch", URI: pods, Open: true, Began: minute(1), Ended: minute(1)},
-		}, Rest{PerHour: 2, Watches: 1, ByAgent: map[string]float64{"a": 2}}},
+		}, Rest{PerHour: 2, Watches: 1, ByAgent: map[string]float64{"a": 2}, Seen: map[string]int{}}},
 		{"a watch that broke off", []Request{
 			{ID: "1", UserAgent: "a/1", Verb: "watch", URI: pods, Open: true, Began: minute(-1), Ended: minute(-1)},
 			{ID: "1", UserAgent: "a/1", Verb: "watch", URI: pods, Began: minute(-1), Ended: minute(1)},
 			{ID: "2", UserAgent: "a/1", Verb: "watch", URI: pods, Open: true, Began: minute(1), Ended: minute(1)},
-		}, Rest{PerHour: 32, Watches: 1, ByAgent: map[string]float64{"a": 32}}},
+		}, Rest{PerHour: 32, Watches: 1, ByAgent: map[string]float64{"a": 32}, Seen: map[string]int{"a watch /api/v1/pods": 1}}},
 		{"a read, a write and a list, one of them before", []Request{
 			{ID: "0", UserAgent: "a/1", Verb: "get", Began: minute(-1), Ended: minute(-1)},
-			{ID: "1", UserAgent: "a/1", Verb: "get", Began: minute(0.5), Ended: minute(0.5)},
+			{ID: "1", UserAgent: "a/1", Verb: "get", URI: "/api/v1/pods/x?y=z", Began: minute(0.5), Ended: minute(0.5)},
 			{ID: "2", UserAgent: "b/1", Verb: "patch", Began: minute(1), Ended: minute(1)},
 			{ID: "3", UserAgent: "b/1", Verb: "list", Began: minute(1.5), Ended: minute(1.5)},
-		}, Rest{PerHour: 90, Writes: 1, Lists: 1, ByAgent: map[string]float64{"a": 30, "b": 60}}},
+		}, Rest{PerHour: 90, Writes: 1, Lists: 1, ByAgent: map[string]float64{"a": 30, "b": 60},
+			Seen: map[string]int{"a get /api/v1/pods/x": 1, "b patch ": 1, "b list ": 1}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, AtRest(test.requests, noon, noon.Add(2*time.Minute))); diff != "" {
