@@ -44,6 +44,8 @@ import (
 	"github.com/selfheal/selfheal/services/actuator/internal/actuate"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 	"github.com/selfheal/selfheal/services/actuator/internal/live"
+	"github.com/selfheal/selfheal/services/actuator/internal/pace"
+	"github.com/selfheal/selfheal/services/actuator/internal/webhook"
 )
 
 // Name is the service's name.
@@ -63,6 +65,7 @@ type Config struct {
 	Lease                  time.Duration // after which a silent worker's decision is taken over; default 20 s
 	ApprovalTime           time.Duration // how long a person has to agree, counted from the decision; default 15 min
 	ApprovalLook           time.Duration // between looks whether a person is still needed; default 30 s
+	FailBack               time.Duration // how long a service's primary must have been Ready for a failover to be taken back; default 2 min
 	Home                   []string      // namespaces whose marks count for all of the cluster; default ours
 	Node                   string        // on which this process runs; default unknown
 }
@@ -83,6 +86,7 @@ func (c Config) withDefaults() (Config, error) {
 	or(&c.Lease, 20*time.Second)
 	or(&c.ApprovalTime, 15*time.Minute)
 	or(&c.ApprovalLook, 30*time.Second)
+	or(&c.FailBack, 2*time.Minute)
 	if c.Mode == "" {
 		c.Mode = heal.ModeObserve
 	}
@@ -112,7 +116,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"recovery_timeout", c.RecoveryTimeout}, {"verify_window", c.VerifyWindow},
 		{"health_check_interval", c.HealthCheckInterval}, {"lease", c.Lease},
-		{"approval_time", c.ApprovalTime}, {"approval_look", c.ApprovalLook},
+		{"approval_time", c.ApprovalTime}, {"approval_look", c.ApprovalLook}, {"fail_back", c.FailBack},
 	} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s: %s is negative", d.field, d.value))
@@ -136,6 +140,9 @@ type Deps struct {
 	Log     *slog.Logger          // default: discard
 	Metrics prometheus.Registerer // default: none are kept
 	Paused  func(bool)            // told whether nothing may be changed, whenever that changes; default: nobody
+	// Machines restarts and replaces the machines of nodes that show no other
+	// provider. Default: nobody does.
+	Machines *webhook.Client
 	// Check adds a field to /ready, Status fields to /status. Default: neither.
 	Check  func(field string, check func() error)
 	Status func(fields func() map[string]any)
@@ -164,11 +171,12 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 		CordonInterval:  cfg.HealthCheckInterval,
 		ApprovalTime:    cfg.ApprovalTime,
 		ApprovalLook:    cfg.ApprovalLook,
+		FailBack:        cfg.FailBack,
 		Limits:          guard.Limits{Namespace: cfg.MaxPodActionsNamespace, Cluster: cfg.MaxPodActionsCluster},
 		Reserved:        cfg.Protected,
 		Home:            cfg.Home,
 		Node:            cfg.Node,
-	}, actuate.Deps{Bus: deps.Bus, Kube: deps.Kube, Watch: deps.Watch, Log: deps.Log, Metrics: deps.Metrics, Paused: deps.Paused})
+	}, actuate.Deps{Bus: deps.Bus, Kube: deps.Kube, Watch: deps.Watch, Log: deps.Log, Metrics: deps.Metrics, Paused: deps.Paused, Machines: deps.Machines})
 	if err != nil {
 		return err
 	}
@@ -184,10 +192,18 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if deps.Status != nil {
 		deps.Status(func() map[string]any {
 			successful, failed := a.Counts()
-			return map[string]any{"recoveries_successful": successful, "recoveries_failed": failed}
+			trusted, unsigned := deps.Bus.TrustedKeys()
+			return map[string]any{
+				"recoveries_successful": successful, "recoveries_failed": failed,
+				"trusted_keys": append([]string{}, trusted...), "unsigned_decisions_accepted": unsigned,
+			}
 		})
 	}
-	deps.Log.Info("actuator starts", "mode", string(cfg.Mode), "dry_run", cfg.DryRun,
+	trusted, unsigned := deps.Bus.TrustedKeys()
+	if unsigned {
+		deps.Log.Warn("decisions are taken from whoever can write to their stream: trusted_keys_dir is not set")
+	}
+	deps.Log.Info("actuator starts", "trusted_keys", trusted, "mode", string(cfg.Mode), "dry_run", cfg.DryRun,
 		"max_pod_actions_namespace", cfg.MaxPodActionsNamespace, "max_pod_actions_cluster", cfg.MaxPodActionsCluster, "protected", cfg.Protected)
 	g.Go(func() error {
 		listening.Store(true)
@@ -208,10 +224,19 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 			Backoff: bus.Linear(time.Second, 20*time.Second),
 		}, a.Answer)
 	})
+	g.Go(func() error {
+		return bus.Controls.Consume(ctx, deps.Bus, bus.Consumer{
+			Name:    Name + "-undo",
+			Workers: min(cfg.Workers, 4),
+			Timeout: time.Minute,
+			Backoff: bus.Linear(time.Second, 20*time.Second),
+		}, a.Undo)
+	})
 	g.Go(func() error { return a.Brake.Keep(ctx) })
 	g.Go(func() error { return a.Events.Keep(ctx) })
 	if !cfg.DryRun {
 		g.Go(func() error { return a.Cordons.Keep(ctx) })
+		g.Go(func() error { return a.Left.Keep(ctx) })
 	}
 	return g.Wait()
 }
@@ -227,7 +252,7 @@ func instance() string {
 
 // Rules is what the actuator must be allowed to do in the cluster.
 func Rules() []rbacv1.PolicyRule {
-	rules := slices.Concat(live.Needs, actuate.EventNeeds)
+	rules := slices.Concat(live.Needs, live.EvidenceNeeds, actuate.EventNeeds)
 	for _, a := range action.Default {
 		rules = append(rules, a.Needs...)
 	}
@@ -247,6 +272,7 @@ func Service() daemon.Service {
 			}
 			seen := newConnection(d.Log)
 			rest.Wrap(seen.observe)
+			rest.Wrap(pace.New(d.Log).Wrap)
 			client, err := kube.Client(rest)
 			if err != nil {
 				return config.Invalid(err)
@@ -255,12 +281,16 @@ func Service() daemon.Service {
 			if err != nil {
 				return config.Invalid(err)
 			}
+			machines, err := webhook.New(d.Settings.NodeWebhookURL, d.Settings.NodeWebhookSecret, d.Settings.Cluster)
+			if err != nil {
+				return config.Invalid(err)
+			}
 			d.Check("k8s_connection", seen.check)
 			g, ctx := errgroup.WithContext(ctx)
 			g.Go(func() error { return seen.keep(ctx, client) })
 			g.Go(func() error {
 				return Run(ctx, fromSettings(d.Settings), Deps{
-					Bus: d.Bus, Kube: client, Watch: watches, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status, Paused: d.SetPaused,
+					Bus: d.Bus, Kube: client, Watch: watches, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status, Paused: d.SetPaused, Machines: machines,
 				})
 			})
 			return g.Wait()

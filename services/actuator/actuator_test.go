@@ -55,7 +55,7 @@ func TestACrashLoopingPodIsEvictedOnceAndItsReplacementVerified(t *testing.T) {
 	for _, s := range res.Steps {
 		names = append(names, s.Name+" "+s.Status)
 	}
-	if diff := cmp.Diff([]string{"precheck ok", "evict ok", "verify ok"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"precheck ok", "evidence ok", "evict ok", "verify ok"}, names); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
 	if res.Verification == nil || !res.Verification.Passed || len(res.Verification.Checks) != 3 {
@@ -91,8 +91,8 @@ func TestAPodThatIsNotReadyIsRecreatedByADeleteOfExactlyWhatWasJudged(t *testing
 		strategy heal.Strategy
 		steps    []string
 	}{
-		{heal.Recreate, []string{"precheck", "delete", "verify"}},
-		{heal.ScaleAndReplace, []string{"precheck", "scale_and_replace", "delete", "verify"}},
+		{heal.Recreate, []string{"precheck", "evidence", "delete", "verify"}},
+		{heal.ScaleAndReplace, []string{"precheck", "scale_and_replace", "evidence", "delete", "verify"}},
 	} {
 		t.Run(string(tt.strategy), func(t *testing.T) {
 			t.Parallel()
@@ -648,9 +648,16 @@ func TestTheRulesNameWhatIsUsedAndNothingDangerous(t *testing.T) {
 	want := map[string]string{
 		"pods": "delete,get,list,watch", "pods/eviction": "create", "nodes": "get,list,patch,watch",
 		"namespaces": "get,watch", "replicationcontrollers": "get", "events.k8s.io/events": "create",
-		"apps/deployments": "get,patch", "apps/replicasets": "get,list", "configmaps": "get", "apps/statefulsets": "get,patch", "apps/daemonsets": "get,patch",
+		"apps/deployments": "get,list,patch", "apps/replicasets": "get,list", "configmaps": "get", "apps/statefulsets": "get,patch", "apps/daemonsets": "get,patch",
 		"apps/controllerrevisions": "get,list",
 		"batch/jobs":               "get", "policy/poddisruptionbudgets": "list",
+
+		"pods/resize": "patch", "metrics.k8s.io/pods": "get", "persistentvolumeclaims": "get,patch", "storage.k8s.io/storageclasses": "get",
+		"autoscaling/horizontalpodautoscalers": "get,list,patch", "keda.sh/scaledobjects": "get,patch",
+
+		"cluster.x-k8s.io/clusters": "get", "cluster.x-k8s.io/machinehealthchecks": "list", "cluster.x-k8s.io/machines": "delete,get",
+		"karpenter.sh/nodeclaims": "delete,get", "services": "get,patch", "discovery.k8s.io/endpointslices": "list,watch",
+		"events": "list", "pods/log": "get",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)

@@ -162,7 +162,7 @@ func TestABadRolloutIsTakenBackOnceAndItsPodsVerified(t *testing.T) {
 	for _, s := range res.Steps {
 		names = append(names, s.Name+" "+s.Status)
 	}
-	if diff := cmp.Diff([]string{"precheck ok", "choose_revision ok", "roll_back ok", "verify ok"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"precheck ok", "choose_revision ok", "evidence ok", "roll_back ok", "verify ok"}, names); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
 	if want := "kubectl rollout undo deployment/web -n " + r.ns + " --to-revision=2"; res.Undo == nil || res.Undo.Command != want {

@@ -31,6 +31,7 @@ import (
 	"github.com/selfheal/selfheal/pkg/kube"
 	"github.com/selfheal/selfheal/pkg/kube/kubetest"
 	"github.com/selfheal/selfheal/services/actuator"
+	"github.com/selfheal/selfheal/services/actuator/internal/webhook"
 )
 
 var options = kubetest.Options{Args: []string{
@@ -227,6 +228,18 @@ func (r *rig) start(cfg actuator.Config, change ...func(*rest.Config)) (stop fun
 // shows that it is paused, or that it is not.
 func (r *rig) startShown(cfg actuator.Config, change ...func(*rest.Config)) (stop func(), shows func(paused bool)) {
 	r.t.Helper()
+	return r.run(cfg, nil, change...)
+}
+
+// startWith is like start, with somebody who restarts and replaces machines.
+func (r *rig) startWith(cfg actuator.Config, machines *webhook.Client) (stop func()) {
+	r.t.Helper()
+	stop, _ = r.run(cfg, machines)
+	return stop
+}
+
+func (r *rig) run(cfg actuator.Config, machines *webhook.Client, change ...func(*rest.Config)) (stop func(), shows func(paused bool)) {
+	r.t.Helper()
 	config, err := r.cluster.RESTConfig()
 	if err != nil {
 		r.t.Fatal(err)
@@ -249,7 +262,7 @@ func (r *rig) startShown(cfg actuator.Config, change ...func(*rest.Config)) (sto
 	var shown atomic.Pointer[bool]
 	stop = r.background(func(ctx context.Context) error {
 		return actuator.Run(ctx, cfg, actuator.Deps{
-			Bus: b, Kube: client, Watch: watches, Log: log, Paused: func(on bool) { shown.Store(&on) },
+			Bus: b, Kube: client, Watch: watches, Log: log, Paused: func(on bool) { shown.Store(&on) }, Machines: machines,
 		})
 	})
 	return stop, func(paused bool) {

@@ -25,6 +25,7 @@ import (
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 	"github.com/selfheal/selfheal/services/actuator/internal/live"
 	"github.com/selfheal/selfheal/services/actuator/internal/verify"
+	"github.com/selfheal/selfheal/services/actuator/internal/webhook"
 )
 
 // A Key is what a decision asks for.
@@ -53,6 +54,11 @@ type Action struct {
 	// Settle puts away what was only needed while it was under way, and tells
 	// how a person can take back what stays. It may be nil.
 	Settle func(ctx context.Context, j *Job, c verify.Conclusion) (*heal.Undo, error)
+
+	// Undo takes back what stays, as a person asks afterwards; Settle has then
+	// told that it can be. It refuses when that is not as the action made it any
+	// more. It may be nil.
+	Undo func(ctx context.Context, j *Job) error
 }
 
 // Sights are looks at the cluster after an action.
@@ -63,17 +69,26 @@ type Sights struct {
 
 // Default is every action there is.
 var Default = map[Key]Action{
-	{heal.PodFailure, heal.Restart, "Pod"}:                 restartPod,
-	{heal.PodFailure, heal.Recreate, "Pod"}:                recreatePod,
-	{heal.PodFailure, heal.ScaleAndReplace, "Pod"}:         scaleAndReplacePod,
-	{heal.NodeFailure, heal.DrainAndReplace, "Node"}:       drainAndReplaceNode,
-	{heal.NodeFailure, heal.EmergencyReplace, "Node"}:      emergencyReplaceNode,
-	{heal.DeploymentFailure, heal.Restart, "Deployment"}:   restartDeployment,
-	{heal.DeploymentFailure, heal.Rollback, "Deployment"}:  rollbackDeployment,
-	{heal.DeploymentFailure, heal.Restart, "StatefulSet"}:  restartStatefulSet,
-	{heal.DeploymentFailure, heal.Rollback, "StatefulSet"}: rollbackStatefulSet,
-	{heal.DeploymentFailure, heal.Restart, "DaemonSet"}:    restartDaemonSet,
-	{heal.DeploymentFailure, heal.Rollback, "DaemonSet"}:   rollbackDaemonSet,
+	{heal.PodFailure, heal.Restart, "Pod"}:                           restartPod,
+	{heal.PodFailure, heal.Recreate, "Pod"}:                          recreatePod,
+	{heal.PodFailure, heal.ScaleAndReplace, "Pod"}:                   scaleAndReplacePod,
+	{heal.NodeFailure, heal.Restart, "Node"}:                         restartNode,
+	{heal.PodFailure, heal.Resize, "Pod"}:                            resizePod,
+	{heal.ResourceExhaustion, heal.Resize, "Pod"}:                    resizePod,
+	{heal.ResourceExhaustion, heal.Relieve, "Node"}:                  relieveNode,
+	{heal.NodeFailure, heal.DrainAndReplace, "Node"}:                 drainAndReplaceNode,
+	{heal.NodeFailure, heal.EmergencyReplace, "Node"}:                emergencyReplaceNode,
+	{heal.ResourceExhaustion, heal.Resize, "PersistentVolumeClaim"}:  expandClaim,
+	{heal.ResourceExhaustion, heal.Relieve, "PersistentVolumeClaim"}: expandClaim,
+	{heal.ServiceFailure, heal.Restart, "Service"}:                   restartService,
+	{heal.ServiceFailure, heal.Failover, "Service"}:                  failoverService,
+	{heal.ServiceFailure, heal.EmergencyFailover, "Service"}:         emergencyFailoverService,
+	{heal.DeploymentFailure, heal.Restart, "Deployment"}:             restartDeployment,
+	{heal.DeploymentFailure, heal.Rollback, "Deployment"}:            rollbackDeployment,
+	{heal.DeploymentFailure, heal.Restart, "StatefulSet"}:            restartStatefulSet,
+	{heal.DeploymentFailure, heal.Rollback, "StatefulSet"}:           rollbackStatefulSet,
+	{heal.DeploymentFailure, heal.Restart, "DaemonSet"}:              restartDaemonSet,
+	{heal.DeploymentFailure, heal.Rollback, "DaemonSet"}:             rollbackDaemonSet,
 }
 
 // Find returns the action that d asks for, or why there is none.
@@ -106,8 +121,15 @@ type Job struct {
 	Reader    live.Reader
 	Desk      Desk
 	Cordons   Cordons
+	Leftovers Leftovers
 	Cooldowns *Cooldowns
+	Machines  *webhook.Client // who restarts and replaces machines; nil for nobody
 	DryRun    bool
+
+	// FailBack is how long what a service selected before must have been Ready
+	// for it to be selected again: going back too early interrupts those twice
+	// whom the standby serves well.
+	FailBack time.Duration
 }
 
 // A Desk makes the requests of a job and keeps its papers.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
+	"github.com/selfheal/selfheal/services/actuator/internal/live"
+	"github.com/selfheal/selfheal/services/actuator/internal/verify"
 )
 
 // drained is what a drain must remember.
@@ -20,6 +22,23 @@ type drained struct {
 	Workloads []heal.Target `json:"workloads,omitempty"` // that lost a pod, or are about to
 	Left      int           `json:"left,omitempty"`      // how many pods were not evicted, though they should be
 	Why       string        `json:"why,omitempty"`       // the reason why nothing was evicted
+
+	Emergency bool      `json:"emergency,omitempty"` // the machine was proven dead, and is not drained
+	Machine   *machine  `json:"machine,omitempty"`   // that was asked for to be replaced or restarted
+	Newcomers newcomers `json:"newcomers,omitzero"`  // since then
+}
+
+// workloads are how those stand that lost a pod.
+func (d drained) workloads(ctx context.Context, r live.Reader) ([]verify.Workload, error) {
+	var all []verify.Workload
+	for _, t := range d.Workloads {
+		owner, found, err := r.Owner(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, verify.Workload{Target: t, Gone: !found || owner.DeletionTimestamp != nil, Wanted: owner.Wanted, Ready: owner.Ready})
+	}
+	return all, nil
 }
 
 // NoRoom is the reason why a node is not drained.
@@ -45,7 +64,8 @@ func drain(ctx context.Context, j *Job) error {
 			return err
 		}
 		if detail != "" {
-			j.Desk.Remember(drained{Why: NoRoom})
+			d.done.Why = NoRoom
+			j.Desk.Remember(d.done)
 			j.Desk.Note(heal.Step{Name: "drain", Status: heal.StepSkipped, Detail: NoRoom + ": " + detail})
 			return nil
 		}
@@ -77,6 +97,7 @@ type drainer struct {
 	done    drained
 	evicted int
 	held    map[string]time.Time // pods and namespaces not to be asked for before
+	moved   time.Time            // when the last pod with a volume was evicted
 
 	// Of the last round, by pod, why it is still there:
 	blocked map[string]string // but may go later
@@ -98,6 +119,9 @@ func (d *drainer) round(ctx context.Context) (over bool, err error) {
 		switch now := time.Now(); {
 		case p.DeletionTimestamp != nil:
 			continue
+		case hasVolume(p) && d.moving(now, pods):
+			d.blocked[target.String()] = target.String() + " waits until the volumes of another pod are free"
+			continue
 		case now.Before(d.held[p.Namespace]), now.Before(d.held[target.UID]):
 			if why, ok := before[target.String()]; ok {
 				d.blocked[target.String()] = why
@@ -114,6 +138,28 @@ func (d *drainer) round(ctx context.Context) (over bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+// hasVolume reports whether a volume moves with the pod, which is attached to
+// one node after the other.
+func hasVolume(p *corev1.Pod) bool {
+	return p != nil && slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.PersistentVolumeClaim != nil || v.Ephemeral != nil
+	})
+}
+
+// moving reports whether a pod with a volume is on its way: volumes go one
+// after another, as many at once overwhelm who attaches them. A node that is
+// dead never lets its pods go, and is not waited for longer than the grace that
+// they have.
+func (d *drainer) moving(now time.Time, pods []corev1.Pod) bool {
+	const patience = 30 * time.Second
+	if now.Sub(d.moved) < time.Second {
+		return true // its pod may not be seen to go yet
+	}
+	return slices.ContainsFunc(pods, func(p corev1.Pod) bool {
+		return p.DeletionTimestamp != nil && hasVolume(&p) && now.Before(p.DeletionTimestamp.Add(patience))
+	})
 }
 
 // isOver judges the node again, now and then. A refusal other than that there
@@ -159,6 +205,9 @@ func (d *drainer) drain(ctx context.Context, target heal.Target) error {
 	switch {
 	case err == nil:
 		d.evicted++
+		if hasVolume(facts.Pod) {
+			d.moved = time.Now()
+		}
 	case errors.As(err, &wait):
 		d.blocked[target.String()] = wait.Refusal.Detail
 		key := target.UID

@@ -10,31 +10,35 @@ import (
 )
 
 // drainAndReplaceNode cordons the node, drains it if what runs there finds
-// room elsewhere, and waits for the node to be well again or taken away. It
-// never deletes a node: that would force-delete its pods while the machine may
-// still run them.
+// room elsewhere, has its machine replaced by its provider, and waits for a
+// Ready node in its place. It never deletes a node: that would force-delete its
+// pods while the machine may still run them.
 var drainAndReplaceNode = Action{
-	Needs:  slices.Concat(mayCordon, mayEvict),
+	Needs:  slices.Concat(mayCordon, mayEvict, mayReplace()),
 	Node:   true,
 	Do:     drainAndReplace,
-	Sights: machine,
+	Sights: machineSights,
 	Settle: settleNode,
+	Undo:   undoCordon,
 }
 
 func drainAndReplace(ctx context.Context, j *Job) error {
+	m, err := machineOf(ctx, j)
+	if err != nil {
+		return err
+	}
 	if err := cordon(ctx, j); err != nil {
 		return err
 	}
 	if err := drain(ctx, j); err != nil {
 		return err
 	}
-	j.Desk.Note(heal.Step{Name: "replace", Status: heal.StepSkipped,
-		Detail: "no provider configured: whoever runs the machines has to repair or replace this one"})
-	return nil
+	return replace(ctx, j, m)
 }
 
-// machine looks at the node, and at the workloads that lost pods there.
-func machine(j *Job) Sights {
+// machineSights looks at the node, at the one that comes in its place, and at
+// the workloads that lost pods there.
+func machineSights(j *Job) Sights {
 	target := j.Decision.Target
 	return Sights{
 		Look: func(ctx context.Context) (verify.Sight, error) {
@@ -45,14 +49,19 @@ func machine(j *Job) Sights {
 			var done drained
 			j.Desk.Recall(&done)
 			m := verify.Machine{Target: target, Node: node, Drained: done.Why == "", Left: done.Left, Why: done.Why}
-			for _, t := range done.Workloads {
-				w := verify.Workload{Target: t}
-				owner, found, err := j.Reader.Owner(ctx, t)
+			if done.Machine != nil {
+				m.Replaced, m.Awaits, m.Leaving = true, done.Machine.Awaits, done.Machine.Object.UID != ""
+				nodes, err := j.Reader.Nodes(ctx)
 				if err != nil {
 					return verify.Sight{}, err
 				}
-				w.Gone, w.Wanted, w.Ready = !found || owner.DeletionTimestamp != nil, owner.Wanted, owner.Ready
-				m.Workloads = append(m.Workloads, w)
+				m.Successor = done.Newcomers.ready(nodes)
+				if done.Machine.Provider == byWebhookName {
+					m.Refused = ordered(ctx, j)
+				}
+			}
+			if m.Workloads, err = done.workloads(ctx, j.Reader); err != nil {
+				return verify.Sight{}, err
 			}
 			return m.Judge(), nil
 		},
@@ -65,6 +74,9 @@ func machine(j *Job) Sights {
 // settleNode takes the cordon back, unless the node is still down: then it
 // keeps pods away from it until it is Ready again, or a person says otherwise.
 func settleNode(ctx context.Context, j *Job, c verify.Conclusion) (*heal.Undo, error) {
+	if err := takeTaint(ctx, j); err != nil {
+		return nil, err
+	}
 	target := j.Decision.Target
 	node, err := j.Reader.Node(ctx, target.Name)
 	if err != nil {

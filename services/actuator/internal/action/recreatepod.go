@@ -12,16 +12,29 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
+	"github.com/selfheal/selfheal/services/actuator/internal/verify"
 )
 
 // recreatePod deletes a pod that is not Ready, which no disruption budget can
-// hold back, and evicts one that is.
+// hold back, and evicts one that is. If its node is what it suffers from, the
+// scheduler is told to prefer others meanwhile.
 var recreatePod = Action{
-	Needs: slices.Concat(mayEvict, []rbacv1.PolicyRule{
+	Needs: slices.Concat(mayEvict, mayTaint, []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"delete"}},
 	}),
-	Do:     recreate,
+	Do: func(ctx context.Context, j *Job) error {
+		if err := remember(ctx, j); err != nil {
+			return err
+		}
+		if err := shun(ctx, j); err != nil {
+			return err
+		}
+		return recreate(ctx, j)
+	},
 	Sights: replacement,
+	Settle: func(ctx context.Context, j *Job, _ verify.Conclusion) (*heal.Undo, error) {
+		return nil, settleTaint(ctx, j)
+	},
 }
 
 func recreate(ctx context.Context, j *Job) error {

@@ -111,12 +111,36 @@ func lastHealthy(from *appsv1.ReplicaSet, sets []appsv1.ReplicaSet) (best *appsv
 	return best, fmt.Sprintf("%d older revisions are kept, of which %d have no available pod and %d the same template", older, ill, same)
 }
 
+// early reports whether the decision is so sure that the template is to blame
+// that a roll-out need not miss its deadline first. The pods of an older
+// revision that still work are what makes a cause so sure.
+func early(d heal.Decision) bool {
+	const sure = 0.8
+	return d.Cause.Kind == heal.CauseRollout && d.Cause.Confidence >= sure
+}
+
+// sickOf is a pod of the revision that shows a symptom, and which; empty if
+// none does.
+func sickOf(from *appsv1.ReplicaSet, pods []corev1.Pod) string {
+	for i := range pods {
+		p := &pods[i]
+		if from == nil || !metav1.IsControlledBy(p, from) || p.DeletionTimestamp != nil {
+			continue
+		}
+		if sick, seen := guard.SickPod(p); sick {
+			return p.Name + ": " + seen
+		}
+	}
+	return ""
+}
+
 // judgeRollback chooses what to roll the Deployment back to, or says why it
-// must not be. sets are the ReplicaSets that it controls.
-func judgeRollback(now time.Time, decision heal.Decision, d *appsv1.Deployment, sets []appsv1.ReplicaSet) (templateChange, guard.Verdict) {
+// must not be. sets are the ReplicaSets that it controls, pods are theirs.
+func judgeRollback(now time.Time, decision heal.Decision, d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod) (templateChange, guard.Verdict) {
 	target := decision.Target
 	from := current(d, sets)
 	var to *appsv1.ReplicaSet
+	sick := sickOf(from, pods)
 	why := "no ReplicaSet has its template yet"
 	if from != nil {
 		to, why = lastHealthy(from, sets)
@@ -133,9 +157,9 @@ func judgeRollback(now time.Time, decision heal.Decision, d *appsv1.Deployment, 
 		v := guard.Veto("StatusBehind", "%s: %s", target, why)
 		v.Again = 2 * time.Second
 		return templateChange{}, v
-	case guard.RollingOut(d) && d.Status.AvailableReplicas > 0:
-		v := guard.Veto("RolloutUnderWay", "%s is still being rolled out within its deadline, %d of %d replicas are available, %d updated",
-			target, d.Status.AvailableReplicas, guard.Wanted(d), d.Status.UpdatedReplicas)
+	case guard.RollingOut(d) && d.Status.AvailableReplicas > 0 && !(early(decision) && from.Status.AvailableReplicas == 0 && sick != ""):
+		v := guard.Veto("RolloutUnderWay", "%s is still being rolled out within its deadline, %d of %d replicas are available, %d updated, %d of these available",
+			target, d.Status.AvailableReplicas, guard.Wanted(d), d.Status.UpdatedReplicas, from.Status.AvailableReplicas)
 		v.Again = 10 * time.Second
 		return templateChange{}, v
 	}
@@ -152,7 +176,11 @@ func judgeRollback(now time.Time, decision heal.Decision, d *appsv1.Deployment, 
 	if v := judgeRest(now, target, d.ObjectMeta, change.From); !v.Allowed() {
 		return templateChange{}, v
 	}
-	return change, guard.Allow("%s has %d available pods, %s has %d", change.To, to.Status.AvailableReplicas, change.From, from.Status.AvailableReplicas)
+	v := guard.Allow("%s has %d available pods, %s has %d", change.To, to.Status.AvailableReplicas, change.From, from.Status.AvailableReplicas)
+	if guard.RollingOut(d) && sick != "" {
+		v.Detail += "; before its deadline, as " + sick
+	}
+	return change, v
 }
 
 // judgeManaged refuses a workload whose template somebody else declares, and

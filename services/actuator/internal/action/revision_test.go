@@ -44,6 +44,14 @@ type situation struct {
 	decision   heal.Decision
 	deployment *appsv1.Deployment
 	sets       []appsv1.ReplicaSet
+	pods       []corev1.Pod
+}
+
+// podIn is a pod of a ReplicaSet, that is Ready or else in a crash loop.
+func podIn(rs appsv1.ReplicaSet, ready bool) corev1.Pod {
+	p := podOf(rs.Name, ready)
+	p.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: rs.Name, UID: rs.UID, Controller: new(true)}}
+	return p
 }
 
 func stalled(change ...func(*situation)) situation {
@@ -75,6 +83,14 @@ func TestARollbackGoesToTheNewestRevisionThatWorksOrNowhere(t *testing.T) {
 	rolledBack := func(text string) func(*situation) {
 		return func(s *situation) { s.deployment.Annotations = map[string]string{annotationRolledBack: text} }
 	}
+	surely := func(change func(*situation)) func(*situation) {
+		return func(s *situation) {
+			rollingOut(s)
+			s.decision.Cause = heal.Cause{Kind: heal.CauseRollout, Confidence: 0.8}
+			s.pods = []corev1.Pod{podIn(s.sets[1], false), podIn(s.sets[2], true)}
+			change(s)
+		}
+	}
 	for _, tt := range []struct {
 		name   string
 		change func(*situation)
@@ -101,6 +117,16 @@ func TestARollbackGoesToTheNewestRevisionThatWorksOrNowhere(t *testing.T) {
 			rollingOut(s)
 			s.deployment.Status.AvailableReplicas = 0
 		}, "web-2", "", ""},
+		{"still within its deadline, but it is sure that the template is to blame", surely(func(*situation) {}), "web-2", "", "before its deadline, as of-web-4"},
+		{"within its deadline, and not sure enough", surely(func(s *situation) { s.decision.Cause.Confidence = 0.7 }), "", "RolloutUnderWay", ""},
+		{"within its deadline, and sure of another cause", surely(func(s *situation) { s.decision.Cause.Kind = heal.CauseNode }), "", "RolloutUnderWay", ""},
+		{"within its deadline, and a pod of it works", surely(func(s *situation) { s.sets[1].Status.AvailableReplicas = 1 }), "", "RolloutUnderWay", "1 of these available"},
+		{"within its deadline, and no pod of it fails", surely(func(s *situation) { s.pods = []corev1.Pod{podIn(s.sets[1], true)} }), "", "RolloutUnderWay", ""},
+		{"within its deadline, and one of another revision fails", surely(func(s *situation) { s.pods = []corev1.Pod{podIn(s.sets[2], false)} }), "", "RolloutUnderWay", ""},
+		{"sure, but in Git", surely(func(s *situation) { s.deployment.Labels = map[string]string{"argocd.argoproj.io/instance": "shop"} }), "", "ManagedByGitOps", ""},
+		{"sure, but rolled back yesterday", surely(rolledBack("2026-11-21T13:00:00Z hash9")), "", guard.RollbackOncePerDay, ""},
+		{"sure, but taken back before", surely(rolledBack("2026-01-01T13:00:00Z hash4")), "", "RolledBackBefore", ""},
+		{"sure, but nothing else works", surely(func(s *situation) { s.sets = s.sets[1:2] }), "", "NoHealthyRevision", ""},
 		{"written since the failure was seen", func(s *situation) { writer(s, noon) }, "", "RolledOutSince", "by kubectl 1m0s after"},
 		{"written before", func(s *situation) { writer(s, noon.Add(-2*time.Minute)) }, "web-2", "", ""},
 		{"new since the failure was seen", func(s *situation) { s.sets[1].CreationTimestamp.Time = noon }, "", "RolledOutSince", "1m0s after"},
@@ -117,13 +143,13 @@ func TestARollbackGoesToTheNewestRevisionThatWorksOrNowhere(t *testing.T) {
 		{"rolled back, nobody knows when", rolledBack("lately"), "", guard.RollbackOncePerDay, "counts as now"},
 	} {
 		s := stalled(tt.change)
-		c, v := judgeRollback(noon, s.decision, s.deployment, s.sets)
+		c, v := judgeRollback(noon, s.decision, s.deployment, s.sets, s.pods)
 		if c.To.Set != tt.to || v.Reason != tt.reason || !strings.Contains(v.Detail, tt.says) {
 			t.Errorf("%s: to %q, %+v; want %q, %q, %q", tt.name, c.To.Set, v, tt.to, tt.reason, tt.says)
 		}
 	}
 	s := stalled()
-	got, _ := judgeRollback(noon, s.decision, s.deployment, s.sets)
+	got, _ := judgeRollback(noon, s.decision, s.deployment, s.sets, s.pods)
 	want := templateChange{Version: "77", From: revision{Number: 4, Hash: "hash4", Set: "web-4", UID: "u4"}, To: revision{Number: 2, Hash: "hash2", Set: "web-2", UID: "u2"}, Digest: digest(template("v2"))}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)

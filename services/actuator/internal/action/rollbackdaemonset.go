@@ -9,4 +9,5 @@ var rollbackDaemonSet = Action{
 		return setRolledOut(j, func(c templateChange) string { return "it has the template of " + c.To.String() + " again" })
 	},
 	Settle: settleRollback,
+	Undo:   undoRollback,
 }

@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
@@ -43,6 +44,7 @@ var rollbackDeployment = Action{
 		return rolledOut(j, func(c templateChange) string { return "it has the template of " + c.To.String() + " again" })
 	},
 	Settle: settleRollback,
+	Undo:   undoRollback,
 }
 
 // planRollback finds out what to roll back to.
@@ -54,7 +56,11 @@ func planRollback(ctx context.Context, j *Job, d *appsv1.Deployment) (templateCh
 	if err != nil {
 		return templateChange{}, answer(err, j.Decision.Target)
 	}
-	change, v := judgeRollback(time.Now(), j.Decision, d, sets)
+	pods, err := podsOfDeployment(ctx, j, d)
+	if err != nil {
+		return templateChange{}, answer(err, j.Decision.Target)
+	}
+	change, v := judgeRollback(time.Now(), j.Decision, d, sets, pods)
 	if !v.Allowed() {
 		return templateChange{}, Refused(guard.Refuse("rollback", v))
 	}
@@ -65,6 +71,15 @@ func planRollback(ctx context.Context, j *Job, d *appsv1.Deployment) (templateCh
 	}
 	j.Desk.Note(heal.Step{Name: "choose_revision", Status: heal.StepOK, Detail: v.Detail + "; " + there})
 	return change, nil
+}
+
+// podsOfDeployment reads the pods of all revisions.
+func podsOfDeployment(ctx context.Context, j *Job, d *appsv1.Deployment) ([]corev1.Pod, error) {
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil {
+		return nil, fmt.Errorf("selector of %s: %w", j.Decision.Target, err)
+	}
+	return j.Reader.Pods(ctx, d.Namespace, selector.String())
 }
 
 // foundRollback is for a ledger that was lost after the roll-back was made.

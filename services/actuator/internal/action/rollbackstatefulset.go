@@ -16,4 +16,5 @@ var rollbackStatefulSet = Action{
 		return setRolledOut(j, func(c templateChange) string { return "it has the template of " + c.To.String() + " again" })
 	},
 	Settle: settleRollback,
+	Undo:   undoRollback,
 }

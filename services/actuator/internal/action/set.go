@@ -423,7 +423,7 @@ func setRolledOut(j *Job, done func(templateChange) string) Sights {
 	sights := Sights{
 		Look: func(ctx context.Context) (verify.Sight, error) {
 			s := verify.Set{Target: target, Done: done(change)}
-			label := ""
+			label, selector := "", (*metav1.LabelSelector)(nil)
 			switch target.Kind {
 			case "StatefulSet":
 				o, err := j.Reader.StatefulSet(ctx, target.Namespace, target.Name)
@@ -432,7 +432,7 @@ func setRolledOut(j *Job, done func(templateChange) string) Sights {
 				}
 				if o != nil {
 					w := guard.TemplatedOf(o)
-					s.Object, label = &w, o.Status.UpdateRevision
+					s.Object, label, selector = &w, o.Status.UpdateRevision, o.Spec.Selector
 					s.Wanted, s.Updated, s.Ready, s.Available = guard.WantedOf(o), o.Status.UpdatedReplicas, o.Status.ReadyReplicas, o.Status.AvailableReplicas
 				}
 			default:
@@ -442,13 +442,24 @@ func setRolledOut(j *Job, done func(templateChange) string) Sights {
 				}
 				if o != nil {
 					w := guard.TemplatedOf(o)
-					s.Object = &w
+					s.Object, selector = &w, o.Spec.Selector
 					s.Wanted, s.Updated, s.Ready, s.Available = o.Status.DesiredNumberScheduled, o.Status.UpdatedNumberScheduled, o.Status.NumberReady, o.Status.NumberAvailable
 				}
 			}
 			s.InPlace = s.Object != nil && digest(s.Object.Template) == change.Digest
 			if s.Updated < s.Wanted || s.Ready < s.Wanted {
 				s.Stuck = stuckPod(ctx, j, label)
+			}
+			if selector != nil {
+				text, err := metav1.LabelSelectorAsSelector(selector)
+				if err != nil {
+					return verify.Sight{}, fmt.Errorf("selector of %s: %w", target, err)
+				}
+				pods, err := j.Reader.PodsOfTarget(ctx, target, text.String())
+				if err != nil {
+					return verify.Sight{}, err
+				}
+				s.Restarts = verify.RestartsOf(pods)
 			}
 			return s.Judge(), nil
 		},

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +44,11 @@ func (p *patch) replace(path string, value any) { *p = append(*p, operation{"rep
 // add sets a value in a map that is there; "add" replaces what the key had.
 func (p *patch) add(path, key string, value any) {
 	*p = append(*p, operation{"add", path + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key), value})
+}
+
+// remove takes a key from a map that has it.
+func (p *patch) remove(path, key string) {
+	*p = append(*p, operation{Op: "remove", Path: path + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key)})
 }
 
 // mark says on the workload that it was us, and which decision it was for.
@@ -170,8 +176,14 @@ func rolledOut(j *Job, done func(templateChange) string) Sights {
 			if err != nil {
 				return verify.Sight{}, err
 			}
+			var pods []corev1.Pod
+			if d != nil {
+				if pods, err = podsOfDeployment(ctx, j, d); err != nil {
+					return verify.Sight{}, err
+				}
+			}
 			return verify.Rollout{
-				Target: target, Deployment: d, Done: done(change),
+				Target: target, Deployment: d, Done: done(change), Restarts: verify.RestartsOf(pods),
 				InPlace: d != nil && digest(d.Spec.Template) == change.Digest,
 			}.Judge(), nil
 		},

@@ -29,6 +29,7 @@ import (
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 	"github.com/selfheal/selfheal/services/actuator/internal/live"
 	"github.com/selfheal/selfheal/services/actuator/internal/verify"
+	"github.com/selfheal/selfheal/services/actuator/internal/webhook"
 )
 
 // Config is how the actuator works. All fields are required but DryRun,
@@ -44,6 +45,7 @@ type Config struct {
 	CordonInterval  time.Duration // between looks at nodes that stayed cordoned
 	ApprovalTime    time.Duration // how long a person has to agree to a decision, counted from when it was made
 	ApprovalLook    time.Duration // between looks whether what a person is asked for is still needed
+	FailBack        time.Duration // how long a service's primary must have been Ready for a failover to be taken back
 	Limits          guard.Limits
 	Reserved        []string // namespaces that are never touched, beside Kubernetes' own
 	Home            []string // namespaces whose marks count for all of the cluster
@@ -59,12 +61,15 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	Paused  func(bool) // told whether anything may be changed, whenever that changes
+
+	Machines *webhook.Client // who restarts and replaces machines; nil for nobody
 }
 
 // An Actuator turns every decision into one result. It is safe for concurrent use.
 type Actuator struct {
 	Config
 	Cordons *Cordons
+	Left    *Leftovers
 	Brake   *Brake
 	Events  *Events
 	Sight   *sight.View // to be run beside
@@ -74,11 +79,15 @@ type Actuator struct {
 	ledger    ledger
 	spending  *spending
 	cooldowns *action.Cooldowns
+	machines  *webhook.Client
+	evidence  *bus.Objects
 	publish   func(context.Context, heal.Result) error
-	log       *slog.Logger
-	metrics   *metrics
-	stopping  context.Context // done when nothing new may begin, and waits end
-	attempts  atomic.Uint64   // tells the attempts of this process apart
+
+	tellControl func(context.Context, heal.Control) error
+	log         *slog.Logger
+	metrics     *metrics
+	stopping    context.Context // done when nothing new may begin, and waits end
+	attempts    atomic.Uint64   // tells the attempts of this process apart
 }
 
 // New returns an actuator that stops waiting for anything when stopping is done.
@@ -89,16 +98,20 @@ func New(stopping context.Context, cfg Config, deps Deps) (*Actuator, error) {
 	}
 	eyes := sight.New(deps.Bus, deps.Log)
 	a := &Actuator{
-		Config:    cfg,
-		Sight:     eyes,
-		kube:      deps.Kube,
-		reader:    live.Reader{Kube: deps.Kube, Watch: deps.Watch, Reserved: cfg.Reserved, Sight: eyes.Now, OwnNode: cfg.Node},
-		ledger:    ledger{store: bus.NewStore[Record](deps.Bus, bus.ActionsBucket), lease: cfg.Lease},
-		publish:   func(ctx context.Context, r heal.Result) error { return bus.Results.Publish(ctx, deps.Bus, r) },
-		log:       deps.Log,
-		metrics:   m,
-		stopping:  stopping,
-		cooldowns: action.NewCooldowns(),
+		Config:  cfg,
+		Sight:   eyes,
+		kube:    deps.Kube,
+		reader:  live.Reader{Kube: deps.Kube, Watch: deps.Watch, Reserved: cfg.Reserved, Sight: eyes.Now, OwnNode: cfg.Node},
+		ledger:  ledger{store: bus.NewStore[Record](deps.Bus, bus.ActionsBucket), lease: cfg.Lease},
+		publish: func(ctx context.Context, r heal.Result) error { return bus.Results.Publish(ctx, deps.Bus, r) },
+		log:     deps.Log,
+
+		tellControl: func(ctx context.Context, c heal.Control) error { return bus.Controls.Publish(ctx, deps.Bus, c) },
+		metrics:     m,
+		stopping:    stopping,
+		cooldowns:   action.NewCooldowns(),
+		machines:    deps.Machines,
+		evidence:    bus.NewObjects(deps.Bus, bus.EvidenceBucket),
 		spending: &spending{
 			windows: bus.NewStore[guard.Window](deps.Bus, bus.ActionsBucket),
 			slots:   bus.NewStore[slot](deps.Bus, bus.ActionsBucket),
@@ -113,6 +126,10 @@ func New(stopping context.Context, cfg Config, deps Deps) (*Actuator, error) {
 		store:  bus.NewStore[cordonList](deps.Bus, bus.ActionsBucket),
 		ledger: a.ledger, kube: deps.Kube, reader: a.reader, brake: a.Brake,
 		every: cfg.CordonInterval, window: cfg.VerifyWindow, log: deps.Log,
+	}
+	a.Left = &Leftovers{
+		store:  bus.NewStore[leftoverList](deps.Bus, bus.ActionsBucket),
+		ledger: a.ledger, kube: deps.Kube, reader: a.reader, brake: a.Brake, every: cfg.CordonInterval, log: deps.Log,
 	}
 	return a, nil
 }
@@ -251,7 +268,7 @@ func (a *Actuator) carryOut(ctx context.Context, log *slog.Logger, m bus.Message
 		decision: d, made: m.Time, expires: expires, reader: a.reader, brake: a.Brake, log: log,
 		mode: d.Mode.Tighter(a.Mode), approved: answer != nil && answer.Approved || a.DryRun,
 	}
-	job := &action.Job{Decision: d, Kube: a.kube, Reader: a.reader, Cordons: a.Cordons, Cooldowns: a.cooldowns, DryRun: a.DryRun}
+	job := &action.Job{Decision: d, Kube: a.kube, Reader: a.reader, Cordons: a.Cordons, Leftovers: a.Left, Cooldowns: a.cooldowns, Machines: a.machines, DryRun: a.DryRun, FailBack: a.FailBack}
 	j.job = job
 
 	act, refusal := action.Find(action.Default, d)
@@ -269,7 +286,7 @@ func (a *Actuator) carryOut(ctx context.Context, log *slog.Logger, m bus.Message
 	}
 	if a.DryRun {
 		dry := &dryDesk{judge: j}
-		job.Desk, job.Cordons = dry, noCordons{}
+		job.Desk, job.Cordons, job.Leftovers = dry, noCordons{}, noLeftovers{}
 		return a.dryRun(ctx, m, c, act, job, dry)
 	}
 	k := &desk{judge: j, claim: c, spending: a.spending, timeout: a.RecoveryTimeout,
@@ -337,6 +354,14 @@ func (a *Actuator) act(ctx context.Context, act action.Action, job *action.Job, 
 	err := a.prepare(ctx, act, k, rec)
 	if err == nil {
 		crash.At(crash.AfterPrecheck)
+		if !rec.acted() {
+			var serving sync.WaitGroup
+			facts := job.Facts // the job's change while it goes on
+			serving.Go(func() { served(ctx, a.reader, facts, k.claim) })
+			defer serving.Wait()
+			k.keeping = a.keep(ctx, k.decision, k.made, job.Facts)
+			defer k.keeping.stop()
+		}
 		err = act.Do(ctx, job)
 	}
 	if c, by, over := a.conclude(err, k); over {
@@ -354,7 +379,7 @@ func (a *Actuator) act(ctx context.Context, act action.Action, job *action.Job, 
 	c, err := verify.Wait(ctx, verify.Plan{
 		Window:   a.VerifyWindow,
 		Deadline: deadline,
-		Look:     sights.Look,
+		Look:     withServing(a.reader, k.claim, sights.Look),
 		Follow:   sights.Follow,
 		Keep:     func(p verify.Progress) { k.claim.note(func(r *Record) { r.Progress = p }) },
 	}, rec.Progress)
@@ -449,7 +474,7 @@ func (a *Actuator) ending(m bus.Message[heal.Decision], c *claim, v verify.Concl
 	end := Ending{
 		Outcome: v.Outcome, Reason: v.Reason, Message: sentence("%s", v.Message),
 		Attempt: attempt(m), Started: rec.Started, Duration: time.Since(rec.Started).Seconds(),
-		Steps: steps(rec), Undo: undo, DryRun: a.DryRun,
+		Steps: steps(rec), Undo: undo, DryRun: a.DryRun, Evidence: rec.Kept,
 	}
 	if rec.acted() && v.Checks != nil {
 		end.Verification = &heal.Verification{Passed: v.Outcome == heal.Succeeded, Checks: v.Checks}
@@ -483,7 +508,7 @@ func (a *Actuator) finish(ctx context.Context, log *slog.Logger, d heal.Decision
 		how = acting
 	}
 	err := c.save(ctx, func(r *Record) {
-		*r = Record{Started: r.Started, Renewed: r.Renewed, Ending: &end}
+		*r = Record{Started: r.Started, Renewed: r.Renewed, Ending: &end, Plan: planOf(d, *r, end)}
 	})
 	if err != nil {
 		return bus.Later(err, time.Second)
@@ -561,7 +586,7 @@ func (e Ending) result(d heal.Decision) heal.Result {
 	return heal.Result{
 		Decision: d, Outcome: e.Outcome, Reason: e.Reason, Message: e.Message, Attempt: e.Attempt,
 		StartedAt: e.Started.UTC(), Duration: e.Duration, Steps: e.Steps,
-		Verification: e.Verification, Undo: e.Undo, DryRun: e.DryRun,
+		Verification: e.Verification, Undo: e.Undo, DryRun: e.DryRun, Evidence: e.Evidence,
 	}
 }
 

@@ -152,7 +152,7 @@ func (b *Brake) Keep(ctx context.Context) error {
 		return bus.Controls.Follow(ctx, b.bus, bus.Follower[heal.Control]{
 			Name: "actuator-control",
 			Take: func(m bus.Message[heal.Control]) {
-				if b.take(told{Control: m.Data, Stored: m.Stored}) {
+				if m.Data.Brakes() && b.take(told{Control: m.Data, Stored: m.Stored}) {
 					b.look()
 					tell(b.change)
 				}

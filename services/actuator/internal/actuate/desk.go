@@ -31,6 +31,7 @@ type desk struct {
 	begin    func() // called before the first request is made
 	node     string // which node the job takes out of service; empty for none
 	timeout  time.Duration
+	keeping  *keeping // what must be kept before the first request; nil for nothing
 }
 
 // LastWrite implements action.Desk.
@@ -65,6 +66,11 @@ func (d *desk) Do(ctx context.Context, r action.Request) error {
 	if !r.Heal {
 		if err := d.mayStart(ctx, r); err != nil {
 			return err
+		}
+		if d.keeping != nil && !rec.acted() {
+			if err := d.keeping.wait(ctx, d.claim); err != nil {
+				return err
+			}
 		}
 	}
 	if err := d.intend(ctx, r, key); err != nil {

@@ -27,12 +27,15 @@ type Record struct {
 	Counted  bool               `json:"counted,omitempty"` // the attempt is in the metrics
 	Memory   json.RawMessage    `json:"memory,omitempty"`
 	Progress verify.Progress    `json:"progress,omitzero"`
+	Serving  *verify.Serving    `json:"serving,omitempty"` // what it served before; nil if that is not known
+	Kept     *heal.Kept         `json:"kept,omitempty"`    // the evidence
 	Verdict  *verify.Conclusion `json:"verdict,omitempty"` // how it turned out; what follows is to settle
 	Trouble  string             `json:"trouble,omitempty"` // why the last attempt ended early
 
 	Asked  *Asked  `json:"asked,omitempty"`  // set once the decision waits for a person
 	Answer *Answer `json:"answer,omitempty"` // what the person said
 
+	Plan   *Plan   `json:"plan,omitempty"`   // how to take back what was done; nil if it cannot be
 	Ending *Ending `json:"ending,omitempty"` // set once, at the end
 	Told   bool    `json:"told,omitempty"`   // the result is published; the ending is then only a stub
 }
@@ -62,6 +65,7 @@ type Ending struct {
 	Verification *heal.Verification `json:"verification,omitempty"`
 	Undo         *heal.Undo         `json:"undo,omitempty"`
 	DryRun       bool               `json:"dry_run,omitempty"`
+	Evidence     *heal.Kept         `json:"evidence,omitempty"`
 }
 
 // A Store holds values by key; *bus.Store is one.

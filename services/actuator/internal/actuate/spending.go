@@ -19,6 +19,8 @@ const (
 	slotKey   = "shared.node"
 	cordonKey = "shared.cordons"
 
+	leftoverKey = "shared.leftovers"
+
 	targetKey   = "target."   // and the pod's UID
 	rollbackKey = "rollback." // and the workload's UID
 )

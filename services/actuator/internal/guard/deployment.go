@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/selfheal/selfheal/pkg/heal"
 )
@@ -71,13 +72,25 @@ func SickDeployment(d *appsv1.Deployment) (bool, string) {
 func deploymentSymptom(f Facts) (bool, string) {
 	switch {
 	case f.Deployment != nil:
-		return SickDeployment(f.Deployment)
+		sick, seen := SickDeployment(f.Deployment)
+		if !sick && RollingOut(f.Deployment) && owns(f.Deployment, f.Failing) {
+			// The pods of the revision before keep it whole, while those of the next fail.
+			ill, shows := SickPod(f.Failing)
+			return ill, seen + "; of the revision that is rolled out " + f.Failing.Name + ": " + shows
+		}
+		return sick, seen
 	case f.StatefulSet != nil:
 		return SickStatefulSet(f.StatefulSet)
 	case f.DaemonSet != nil:
 		return SickDaemonSet(f.DaemonSet)
 	}
 	return false, "it is no workload that is known here"
+}
+
+// owns reports whether the pod is there, and one that the Deployment selects.
+func owns(d *appsv1.Deployment, p *corev1.Pod) bool {
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	return err == nil && p != nil && p.Namespace == d.Namespace && !selector.Empty() && selector.Matches(labels.Set(p.Labels))
 }
 
 // A Writer is a field manager, and when it last wrote.

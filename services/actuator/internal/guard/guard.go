@@ -31,7 +31,7 @@ type Guard struct {
 // anybody forbids to touch it, then whether it needs it, then whether now, and
 // last whether a person has to agree: nobody is asked for what would not be
 // done anyway.
-var Decided = []Guard{identity, protected, owned, marks, rollout, symptom, foreignCordon, blind, storm, oneNode, ownNode, floor, approval}
+var Decided = []Guard{identity, protected, owned, marks, rollout, symptom, foreignCordon, repaired, blind, storm, oneNode, ownNode, floor, approval}
 
 // Drained are the guards in front of evicting one pod of a node that is
 // drained: the pod is not the target of the decision, and need not be broken.
@@ -40,6 +40,14 @@ var Drained = []Guard{identity, protected, drainable, marks, blind, floor}
 // Unstuck are the guards in front of deleting a pod that is not Ready and keeps
 // its workload from being rolled out: the workload is the target of the decision.
 var Unstuck = []Guard{identity, protected, owned, marks, blind}
+
+// Backing are the guards in front of changing a workload for the sake of a
+// service, which is the target of the decision.
+var Backing = []Guard{identity, protected, marks, rollout, blind}
+
+// Undone are the guards in front of taking a change back that a person asks
+// to be taken back.
+var Undone = []Guard{identity, protected, marks}
 
 // Facts are what guards judge. Which of them are there depends on the kind of
 // the target; a guard that is not about that kind allows it.
@@ -62,6 +70,14 @@ type Facts struct {
 	Deployment  *appsv1.Deployment  // Live in full, if it is a Deployment
 	StatefulSet *appsv1.StatefulSet // the same of a StatefulSet
 	DaemonSet   *appsv1.DaemonSet   // and of a DaemonSet
+
+	Service   *corev1.Service // Live in full, if it is a service
+	Endpoints int             // that are ready, of a service
+
+	Claim *corev1.PersistentVolumeClaim // Live in full, if it is a claim
+	Usage map[string]int64              // bytes of memory, by container of the pod; only gathered if that is what it is about
+
+	Failing *corev1.Pod // the pod that fails, if the decision is about its workload; nil if it is gone
 
 	Mode     heal.Mode // the tightest of the decision's, ours and our namespace's
 	Approved bool      // a person has agreed to the decision

@@ -161,7 +161,7 @@ func TestWhetherADecisionMayBeCarriedOut(t *testing.T) {
 		{name: "an init container that fails", facts: pod(func(f *Facts) {
 			f.Pod.Status.InitContainerStatuses, f.Pod.Status.ContainerStatuses = f.Pod.Status.ContainerStatuses, nil
 		})},
-		{name: "a failure that cannot be checked", facts: pod(func(f *Facts) { f.Decision.Type = heal.ServiceFailure }), guard: "symptom", reason: "SymptomUnknown"},
+		{name: "a failure that cannot be checked", facts: pod(func(f *Facts) { f.Decision.Type = "other_failure" }), guard: "symptom", reason: "SymptomUnknown"},
 
 		{name: "a node that is down", facts: node()},
 		{name: "a node that is Ready", facts: node(func(f *Facts) { f.Node.Status.Conditions[0].Status = corev1.ConditionTrue }), guard: "symptom", reason: "Recovered", moot: true},

@@ -1,6 +1,10 @@
 package guard
 
-import "slices"
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Kubernetes' own namespaces, which are never touched.
 var systemNamespaces = []string{"kube-system", "kube-public", "kube-node-lease"}
@@ -15,11 +19,22 @@ var protected = Guard{Name: "protected", Judge: func(f Facts) Verdict {
 		return Veto("ProtectedNamespace", "namespace %s is protected: nothing in it is ever changed", ns)
 	}
 	if f.Node != nil {
-		for _, label := range controlPlaneLabels {
-			if _, ok := f.Node.Labels[label]; ok {
-				return Veto("ProtectedNode", "%s is a control-plane node (label %s): repair it by hand", f.Target, label)
-			}
+		if label := controlPlaneLabel(f.Node); label != "" {
+			return Veto("ProtectedNode", "%s is a control-plane node (label %s): repair it by hand", f.Target, label)
 		}
 	}
 	return Allow("%s is not protected", f.Target)
 }}
+
+// ControlPlane reports whether the node belongs to the control plane.
+func ControlPlane(n *corev1.Node) bool { return controlPlaneLabel(n) != "" }
+
+// controlPlaneLabel is the label that says so; empty if none does.
+func controlPlaneLabel(n *corev1.Node) string {
+	for _, label := range controlPlaneLabels {
+		if _, ok := n.Labels[label]; ok {
+			return label
+		}
+	}
+	return ""
+}

@@ -47,11 +47,17 @@ var symptoms = map[heal.FailureType]func(Facts) (sick bool, seen string){
 	heal.PodFailure:        podSymptom,
 	heal.NodeFailure:       nodeSymptom,
 	heal.DeploymentFailure: deploymentSymptom,
+	heal.ServiceFailure:    serviceSymptom,
+
+	heal.ResourceExhaustion: exhausted,
 }
 
 func podSymptom(f Facts) (bool, string) {
-	if f.Pod == nil {
+	switch {
+	case f.Pod == nil:
 		return false, "it is not a pod"
+	case f.Decision.Strategy == heal.Resize:
+		return killedForMemory(f)
 	}
 	return SickPod(f.Pod)
 }

@@ -30,6 +30,8 @@ var Needs = []rbacv1.PolicyRule{
 	{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list", "watch"}},
 	{APIGroups: []string{"apps"}, Resources: []string{"replicasets", "deployments", "statefulsets", "daemonsets"}, Verbs: []string{"get"}},
 	{APIGroups: []string{"batch"}, Resources: []string{"jobs"}, Verbs: []string{"get"}},
+	{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"get"}},
+	{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list"}},
 	{APIGroups: []string{"policy"}, Resources: []string{"poddisruptionbudgets"}, Verbs: []string{"list"}},
 }
 
@@ -49,6 +51,9 @@ var gatherers = map[string]func(Reader, context.Context, heal.Target, *guard.Fac
 	"Deployment":  Reader.deployment,
 	"StatefulSet": Reader.statefulSet,
 	"DaemonSet":   Reader.daemonSet,
+	"Service":     Reader.service,
+
+	"PersistentVolumeClaim": Reader.claim,
 }
 
 // Facts gathers what the guards need to know about target, for decision d.
@@ -68,6 +73,18 @@ func (r Reader) Facts(ctx context.Context, d heal.Decision, target heal.Target) 
 	return f, nil
 }
 
+// Pod reads one pod; nil if the one with its UID is gone.
+func (r Reader) Pod(ctx context.Context, target heal.Target) (*corev1.Pod, error) {
+	pod, err := r.Kube.CoreV1().Pods(target.Namespace).Get(ctx, target.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || err == nil && string(pod.UID) != target.UID {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", target, err)
+	}
+	return pod, nil
+}
+
 func (r Reader) pod(ctx context.Context, target heal.Target, f *guard.Facts) error {
 	pod, err := r.Kube.CoreV1().Pods(target.Namespace).Get(ctx, target.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -77,6 +94,11 @@ func (r Reader) pod(ctx context.Context, target heal.Target, f *guard.Facts) err
 		return fmt.Errorf("read %s: %w", target, err)
 	}
 	f.Pod = pod
+	if f.Decision.Type == heal.ResourceExhaustion && f.Decision.Target.Kind == "Pod" {
+		if f.Usage, err = r.Usage(ctx, target.Namespace, target.Name); err != nil {
+			return err
+		}
+	}
 	f.Live = &guard.Object{Kind: "Pod", ObjectMeta: pod.ObjectMeta}
 	var chain []guard.Owner
 	var gap string

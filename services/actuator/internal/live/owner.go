@@ -139,17 +139,26 @@ func (r Reader) PodsOf(ctx context.Context, o guard.Owner) ([]corev1.Pod, error)
 
 // PodsOfTarget reads the pods that t, whose pods match selector, controls.
 func (r Reader) PodsOfTarget(ctx context.Context, t heal.Target, selector string) ([]corev1.Pod, error) {
-	list, err := r.Kube.CoreV1().Pods(t.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	all, err := r.Pods(ctx, t.Namespace, selector)
 	if err != nil {
-		return nil, fmt.Errorf("list pods of %s: %w", t, err)
+		return nil, fmt.Errorf("pods of %s: %w", t, err)
 	}
 	var pods []corev1.Pod
-	for i := range list.Items {
-		if ref := metav1.GetControllerOf(&list.Items[i]); ref != nil && string(ref.UID) == t.UID {
-			pods = append(pods, list.Items[i])
+	for i := range all {
+		if ref := metav1.GetControllerOf(&all[i]); ref != nil && string(ref.UID) == t.UID {
+			pods = append(pods, all[i])
 		}
 	}
 	return pods, nil
+}
+
+// Pods reads the pods of a namespace that match selector, whosever they are.
+func (r Reader) Pods(ctx context.Context, namespace, selector string) ([]corev1.Pod, error) {
+	list, err := r.Kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("list pods of namespace %s with %s: %w", namespace, selector, err)
+	}
+	return list.Items, nil
 }
 
 // groupKind is the API group, without version, and the kind.

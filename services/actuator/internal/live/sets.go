@@ -37,6 +37,11 @@ func (r Reader) workloadFacts(ctx context.Context, kind string, meta metav1.Obje
 	if f.Namespace, err = r.namespace(ctx, meta.Namespace); err != nil {
 		return err
 	}
+	if failing := f.Decision.Failure.Target; failing.Kind == "Pod" {
+		if f.Failing, err = r.Pod(ctx, failing); err != nil {
+			return err
+		}
+	}
 	f.Owners, f.Gap, err = r.chain(ctx, meta.Namespace, metav1.GetControllerOf(&meta))
 	return err
 }

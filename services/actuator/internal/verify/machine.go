@@ -19,6 +19,12 @@ type Machine struct {
 	Drained   bool         // false if it was only cordoned
 	Left      int          // pods that could not be evicted
 	Why       string       // why it was only cordoned
+
+	Replaced  bool   // its provider was asked to replace or restart the machine
+	Leaving   bool   // the machine is being deleted, Ready or not
+	Awaits    bool   // the provider makes another, whoever needs it
+	Successor string // a Ready node that has come since; empty for none
+	Refused   string // why the provider has given up; empty if it has not
 }
 
 // A Workload is a controller whose pods were evicted.
@@ -36,15 +42,28 @@ func (m Machine) Judge() Sight {
 	moved := heal.Check{Name: "workloads_whole", Passed: whole, Observed: apart}
 	checks := []heal.Check{node, moved}
 	gone := m.Node == nil || string(m.Node.UID) != m.Target.UID
+	if m.Replaced {
+		succeeded := heal.Check{Name: "replacement_ready", Passed: m.Successor != "" || !m.Awaits, Observed: "no new node is Ready"}
+		if m.Successor != "" {
+			succeeded.Observed = "Node/" + m.Successor + " is Ready"
+		}
+		checks = append(checks, succeeded)
+		apart += ", " + succeeded.Observed
+		whole = whole && succeeded.Passed
+	}
 	switch {
+	case m.Refused != "" && !gone:
+		checks[0].Observed = readiness(m.Node)
+		return Sight{State: Bad, Reason: "ProviderFailed", Checks: checks,
+			Message: fmt.Sprintf("the provider of %s says that it failed: %s", m.Target, m.Refused)}
 	case gone && whole:
 		checks[0] = heal.Check{Name: "node_ready", Passed: true, Observed: "the node was taken away"}
-		return Sight{State: Good, Reason: "NodeReplaced", Subject: "gone", Checks: checks,
+		return Sight{State: Good, Reason: "NodeReplaced", Subject: "gone/" + m.Successor, Checks: checks,
 			Message: fmt.Sprintf("%s was taken away, and %s", m.Target, apart)}
 	case gone:
 		checks[0].Observed = "the node was taken away"
 		return Sight{State: Pending, Checks: checks, Message: fmt.Sprintf("%s was taken away, but %s", m.Target, apart)}
-	case guard.NodeReady(m.Node):
+	case guard.NodeReady(m.Node) && !m.Leaving:
 		checks[0].Passed, checks[0].Observed = true, "Ready"
 		return Sight{State: Good, Reason: "Verified", Checks: checks[:1],
 			Subject: string(m.Node.UID) + "/" + m.Node.Status.NodeInfo.BootID,
@@ -54,6 +73,9 @@ func (m Machine) Judge() Sight {
 	checks[0].Observed = seen
 	late := Conclusion{Outcome: heal.Failed, Reason: "NodeStillDown"}
 	switch {
+	case m.Replaced:
+		late.Outcome, late.Reason = heal.TimedOut, "ReplacementLate"
+		late.Message = fmt.Sprintf("the machine of %s was asked to be replaced or restarted, which is not done yet (%s); it stays cordoned, and %s", m.Target, seen, apart)
 	case !m.Drained:
 		late.Reason = m.Why
 		late.Message = fmt.Sprintf("%s is cordoned but not drained, and still down (%s): the machine needs a person", m.Target, seen)

@@ -69,8 +69,8 @@ func Remember(pod *corev1.Pod, target, controller heal.Target, selector string, 
 	return b
 }
 
-// replaces reports whether p was made in place of the pod.
-func (b Before) replaces(p *corev1.Pod) bool {
+// Replaces reports whether p was made in place of the pod.
+func (b Before) Replaces(p *corev1.Pod) bool {
 	return string(p.UID) != b.Pod.UID && !p.CreationTimestamp.Time.Before(b.Since) && !slices.Contains(b.Known, p.UID) &&
 		p.DeletionTimestamp == nil &&
 		(b.SameName == "" || p.Name == b.SameName) &&
@@ -92,7 +92,7 @@ func (r Replacement) Judge() Sight {
 		if p.DeletionTimestamp == nil && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
 			active++
 		}
-		if r.Before.replaces(p) {
+		if r.Before.Replaces(p) {
 			made = append(made, p)
 		}
 	}
@@ -158,7 +158,7 @@ func judgeMade(made []*corev1.Pod) Sight {
 	if ready == nil {
 		_, seen := guard.SickPod(made[0])
 		message := fmt.Sprintf("the replacement %s is not Ready yet: %s", made[0].Name, seen)
-		if why := waiting(made[0]); why != "" {
+		if why := Waiting(made[0]); why != "" {
 			message += ", " + why
 		}
 		return Sight{State: Pending, Message: message, Checks: []heal.Check{{Name: "replacement_ready", Observed: message}}}
@@ -178,8 +178,8 @@ func judgeMade(made []*corev1.Pod) Sight {
 	}
 }
 
-// waiting says why a pod has not got further.
-func waiting(p *corev1.Pod) string {
+// Waiting says why a pod has not got further.
+func Waiting(p *corev1.Pod) string {
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status != corev1.ConditionTrue {
 			return heal.Clean(c.Reason+": "+c.Message, 160)

@@ -2,8 +2,10 @@ package verify
 
 import (
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -17,6 +19,7 @@ type Rollout struct {
 	Deployment *appsv1.Deployment // what has its name now; nil for nothing
 	InPlace    bool               // it still has the template that we gave it
 	Done       string             // what we did to it: "it runs revision 1 again"
+	Restarts   Restarts           // of its pods
 }
 
 // Judge says how the roll-out is doing.
@@ -54,7 +57,7 @@ func (r Rollout) Judge() Sight {
 		return sight
 	}
 	whole.Passed = true
-	return Sight{State: Good, Reason: "Verified", Message: fmt.Sprintf("%s: %s, and %s", r.Target, r.Done, seen), Checks: []heal.Check{inPlace, whole}}
+	return r.Restarts.add(Sight{State: Good, Reason: "Verified", Message: fmt.Sprintf("%s: %s, and %s", r.Target, r.Done, seen), Checks: []heal.Check{inPlace, whole}})
 }
 
 // LastWriter names who changed the template last, if that was not us.
@@ -65,4 +68,37 @@ func LastWriter(o metav1.ObjectMeta) string {
 		}
 	}
 	return ""
+}
+
+// Restarts are how often the containers of a workload's pods were restarted: a
+// pod that counts as available may still end now and then.
+type Restarts struct {
+	Pods  string // which pods they are of, as one word
+	Count int
+}
+
+// RestartsOf counts those of pods that are not on their way out.
+func RestartsOf(pods []corev1.Pod) Restarts {
+	var r Restarts
+	var uids []string
+	for i := range pods {
+		p := &pods[i]
+		if p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
+			continue
+		}
+		uids = append(uids, string(p.UID))
+		for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+			r.Count += int(c.RestartCount)
+		}
+	}
+	slices.Sort(uids)
+	r.Pods = heal.ID("p", uids...)
+	return r
+}
+
+// add makes a good sight begin again when a pod was restarted or replaced.
+func (r Restarts) add(s Sight) Sight {
+	s.Subject = fmt.Sprintf("%s/%d", r.Pods, r.Count)
+	s.Checks = append(s.Checks, heal.Check{Name: "no_restarts", Passed: true, Observed: fmt.Sprintf("%d restarts when it was whole, none since", r.Count)})
+	return s
 }

@@ -15,6 +15,8 @@ type Set struct {
 	InPlace bool             // it still has the template that we gave it
 	Done    string           // what we did to it
 
+	Restarts Restarts // of its pods
+
 	Wanted, Updated, Ready, Available int32  // pods, as its status says
 	Stuck                             string // a pod with the template that cannot run, and why; empty if there is none
 }
@@ -47,5 +49,5 @@ func (s Set) Judge() Sight {
 		return sight
 	}
 	whole.Passed = true
-	return Sight{State: Good, Reason: "Verified", Message: fmt.Sprintf("%s: %s, and %s", s.Target, s.Done, seen), Checks: []heal.Check{inPlace, whole}}
+	return s.Restarts.add(Sight{State: Good, Reason: "Verified", Message: fmt.Sprintf("%s: %s, and %s", s.Target, s.Done, seen), Checks: []heal.Check{inPlace, whole}})
 }
