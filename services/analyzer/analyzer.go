@@ -46,6 +46,8 @@ type Deps struct {
 	Check   func(field string, check func() error) // of readiness; default: nobody asks
 	Status  func(fields func() map[string]any)     // of /status; default: nobody asks
 
+	Answer func(bus.Endpoint) // what it can be asked for; default: nobody asks
+
 	Reloaded func(ok bool) // whether a changed policy file could be used; default: nobody asks
 }
 
@@ -55,7 +57,7 @@ func Service() daemon.Service {
 		Name:    "analyzer",
 		Summary: "Decides what to do about each failure, and says why.",
 		Run: func(ctx context.Context, d *daemon.Daemon) error {
-			return Run(ctx, fromSettings(d.Settings), Deps{Bus: d.Bus, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status, Reloaded: d.SetReloaded})
+			return Run(ctx, fromSettings(d.Settings), Deps{Bus: d.Bus, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status, Answer: d.Answer, Reloaded: d.SetReloaded})
 		},
 	}
 }
@@ -96,7 +98,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if err != nil {
 		return err
 	}
-	a.log.Info("analyzer starts", "mode", a.judge().mode, "policy", a.judge().policy.Ref("").Name, "revision", a.judge().policy.Ref("").Revision)
+	a.log.Info("analyzer starts", "signing_key", a.bus.SigningKey(), "mode", a.judge().mode, "policy", a.judge().policy.Ref("").Name, "revision", a.judge().policy.Ref("").Revision)
 
 	var listening atomic.Bool
 	if deps.Check != nil {
@@ -110,7 +112,13 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if deps.Status != nil {
 		deps.Status(a.status)
 	}
+	if deps.Answer != nil {
+		for _, e := range a.endpoints() {
+			deps.Answer(e)
+		}
+	}
 
+	a.begin(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		listening.Store(true)
@@ -216,29 +224,8 @@ func (a *analyzer) failure(ctx context.Context, m bus.Message[heal.Failure]) err
 	if err != nil {
 		return err
 	}
-	seen := a.sight.Now(ctx)
-	var made judgement
-	var place time.Time // among the decisions that act
-	err = a.book.Update(ctx, key, func(g incident.Group) (incident.Group, bool) {
-		a.acted.giveBack(place) // of an attempt that another analyzer overtook
-		place = time.Time{}
-		o := occasion{failure: f, announced: m.Stored, now: time.Now(), around: around, sight: seen}
-		for {
-			var next incident.Group
-			o.acted = a.acted.before(o.now)
-			next, made = j.decideIn(g, o)
-			if !made.fresh || !made.decision.Acts() {
-				return next, made.fresh
-			}
-			if a.acted.take(o.now, j.policy.Guards().ActionsPerMinute) {
-				place = o.now
-				return next, true
-			}
-			// Another failure took the last place since: judge with that known.
-		}
-	})
+	made, err := a.settle(ctx, j, occasion{failure: f, announced: m.Stored, around: around, sight: a.sight.Now(ctx)})
 	if err != nil {
-		a.acted.giveBack(place)
 		return err
 	}
 	if !made.tell {
@@ -256,49 +243,90 @@ func (a *analyzer) failure(ctx context.Context, m bus.Message[heal.Failure]) err
 	return nil
 }
 
+// settle makes the judgement about an occasion, and remembers it. What acts has
+// taken its place in the minute then, and has paid from its rule's budget.
+func (a *analyzer) settle(ctx context.Context, j judge, o occasion) (made judgement, err error) {
+	o.spent = map[string]int{}
+	var place time.Time // among the decisions that act
+	for {
+		err = a.book.Update(ctx, incident.GroupKey(o.failure), func(g incident.Group) (incident.Group, bool) {
+			a.acted.giveBack(place) // of an attempt that another analyzer overtook
+			place = time.Time{}
+			o.now = time.Now()
+			for {
+				var next incident.Group
+				o.acted = a.acted.before(o.now)
+				next, made = j.decideIn(g, o)
+				if !made.fresh || !made.decision.Acts() {
+					return next, made.fresh
+				}
+				if _, owes := made.owes(o.spent); owes {
+					return g, false // nothing is asked of the server in here
+				}
+				if a.acted.take(o.now, j.policy.Guards().ActionsPerMinute) {
+					place = o.now
+					return next, true
+				}
+				// Another failure took the last place since: judge with that known.
+			}
+		})
+		rule, owes := made.owes(o.spent)
+		if err != nil || !owes {
+			break
+		}
+		b := made.budget
+		if o.spent[rule], err = a.book.Spend(ctx, rule, made.decision.ID, o.now, b.Actions, time.Duration(b.Per)); err != nil {
+			return made, err
+		}
+	}
+	if err != nil {
+		a.acted.giveBack(place)
+	}
+	for rule := range o.spent {
+		if err == nil && made.fresh && (made.pays != rule || !made.decision.Acts()) {
+			if err := a.book.GiveBack(ctx, rule, made.decision.ID); err != nil {
+				a.log.Warn("a budget counts a decision that does not act", "rule", rule, "decision", made.decision.ID, "err", err)
+			}
+		}
+	}
+	return made, err
+}
+
 // around looks at what f may follow from. All of it is read from what was
 // seen a moment ago, or at the same time.
 func (a *analyzer) around(ctx context.Context, f heal.Failure) (incident.Around, error) {
-	var around incident.Around
+	around, want := incident.Around{}, incident.Surroundings(f)
 	g, ctx := errgroup.WithContext(ctx)
 	group := func(into *incident.Group, key string) {
-		if known, ok := a.book.GroupAtHand(key); ok {
+		if known, ok := a.book.GroupAtHand(key); ok || key == "" {
 			*into = known
 			return
 		}
 		g.Go(func() (err error) { *into, err = a.book.Group(ctx, key); return err })
 	}
 	board := func(into *incident.Board, key string) {
-		if known, ok := a.book.BoardAtHand(key); ok {
+		if known, ok := a.book.BoardAtHand(key); ok || key == "" {
 			*into = known
 			return
 		}
 		g.Go(func() (err error) { *into, err = a.book.Board(ctx, key); return err })
 	}
-	if f.Type == heal.PodFailure {
-		if f.Node != "" {
-			group(&around.Node, incident.ObjectKey("", "Node", f.Node))
-			board(&around.OnNode, incident.NodeBoard(f))
-		}
-		board(&around.Namespace, incident.NamespaceBoard(f))
-		if f.Metadata["pull_error"] != "" {
-			board(&around.Registry, incident.RegistryBoard)
-		}
-	}
-	if f.Type == heal.NodeFailure {
-		board(&around.Nodes, incident.NodesBoard)
-	}
-	behind := incident.Workloads(f)
-	groups := make([]incident.Group, len(behind))
-	for i, t := range behind {
-		group(&groups[i], incident.ObjectKey(t.Namespace, t.Kind, t.Name))
+	group(&around.Node, want.Node)
+	board(&around.OnNode, want.OnNode)
+	board(&around.Namespace, want.Namespace)
+	board(&around.Registry, want.Registry)
+	board(&around.Nodes, want.Nodes)
+	backing := make(map[string]*incident.Group, len(want.Backing))
+	for name, key := range want.Backing {
+		backing[name] = new(incident.Group)
+		group(backing[name], key)
 	}
 	if err := g.Wait(); err != nil {
 		return around, fmt.Errorf("what %s may follow from: %w", f.Target, err)
 	}
-	around.Backing = map[string]incident.Group{}
-	for i, t := range behind {
-		around.Backing[t.String()] = groups[i]
+	around.Backing = make(map[string]incident.Group, len(backing))
+	for name, g := range backing {
+		around.Backing[name] = *g
 	}
 	return around, nil
 }
@@ -362,5 +390,5 @@ func (a *analyzer) sweep(ctx context.Context) error {
 }
 
 func (a *analyzer) status() map[string]any {
-	return map[string]any{"failures_detected": a.failures.Load(), "decisions_made": a.decisions.Load()}
+	return map[string]any{"failures_detected": a.failures.Load(), "decisions_made": a.decisions.Load(), "signing_key": a.bus.SigningKey()}
 }

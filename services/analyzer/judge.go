@@ -51,6 +51,7 @@ type occasion struct {
 	group     incident.Group  // of the failure's owner, as it was before
 	around    incident.Around // what it may follow from
 	sight     heal.Sight      // how well the watchers see
+	spent     map[string]int  // of the budgets of rules, by other decisions; what is not in it was not asked for
 }
 
 // A judgement is what became of an occasion.
@@ -61,6 +62,17 @@ type judgement struct {
 	episode  bool // the first about its episode
 	standing incident.Standing
 	waitsFor string // the dependency that its target waits for
+	pays     string // the rule of whose budget the decision takes, if it acts
+	budget   policy.Budget
+
+	asked  policy.Case   // what the policy was asked, unless something else decided
+	choice policy.Choice // what it chose
+}
+
+// owes is the rule of whose budget the decision takes, if that was not asked for.
+func (m judgement) owes(spent map[string]int) (rule string, owes bool) {
+	_, asked := spent[m.pays]
+	return m.pays, m.fresh && m.pays != "" && !asked && m.decision.Acts()
 }
 
 // decideIn is decide for one of the failures of a group.
@@ -95,17 +107,18 @@ func (j judge) decide(s incident.State, o occasion) (incident.State, judgement) 
 	group := o.group.With(f, s)
 	why := cause.Find(cause.Facts{Failure: f, Group: group, Around: o.around, Now: o.now})
 	t, target, parameters := f.Type, f.Target, map[string]string{}
-	base, severity := j.policy.Severity(t, seen.Similar)
-	critical := f.Metadata["critical"] == "true" // the watcher says: whatever its type weighs
+	base, severity, instead := j.policy.SeverityOf(f, seen.Similar)
+	critical := f.Metadata["critical"] == "true" && instead == "" // the watcher says: whatever its type weighs
 	if critical {
 		severity = severity.AtLeast(heal.Critical)
 	}
-	ruling := j.rule(policy.Matter{Failure: f, Severity: severity, Similar: seen.Similar, Failed: s.Failed, Cause: why, Now: o.now})
+	ruling := j.rule(matter(policy.Matter{Failure: f, Severity: severity, Similar: seen.Similar, Failed: s.Failed, Cause: why, Now: o.now}, group, o.around))
 	severity = cmp.Or(ruling.Severity, severity)
 	table, rule := j.policy.Strategy(t, severity)
 	if ruling.Strategy != "" {
 		table, rule = ruling.Strategy, ruling.rule
 	}
+	var asked policy.Case
 	choice, held := policy.Choice{Strategy: heal.Monitor}, ""
 	switch seen.Standing {
 	case incident.UnderWay:
@@ -122,13 +135,17 @@ func (j judge) decide(s incident.State, o occasion) (incident.State, judgement) 
 			parameters["root"], parameters["root_incident"] = root.Object, root.Incident.ID
 			break
 		}
-		choice = policy.Refine(policy.Case{
+		asked = policy.Case{
 			Failure: f, Severity: severity, Similar: seen.Similar, Cause: why,
 			Back: back(group.Waits, o), InVain: group.InVain(why.Kind, o.now), Ruled: ruling.Strategy != "",
-		}, table)
+		}
+		choice = policy.Refine(asked, table)
 		if choice.OnOwner { // it is the owner's failure then, and weighs as much
 			t, target = heal.DeploymentFailure, f.Owner
 			base, severity = j.policy.Severity(t, seen.Similar)
+			if critical {
+				severity = severity.AtLeast(heal.Critical)
+			}
 			severity = cmp.Or(ruling.Severity, severity)
 			table, rule = j.policy.Strategy(t, severity)
 			if table == heal.Monitor {
@@ -147,22 +164,42 @@ func (j judge) decide(s incident.State, o occasion) (incident.State, judgement) 
 		Guards: guard.Judge(guard.Input{
 			Failure: f, Strategy: choice.Strategy, Target: target, State: s, Group: group,
 			NodesFailing: o.around.Nodes.Nodes(o.now, time.Duration(j.policy.Guards().Storm.Cooldown)), Announced: o.announced, Now: o.now,
-			Acted: o.acted, Sight: o.sight, Protected: j.protected, Limits: j.policy.Guards(),
+			Acted: o.acted, Sight: o.sight, Protected: j.protected, Limits: j.policy.Guards(), Budget: ruling.spending(o.spent),
 		}),
 	}
 	d.Reason = reason(d)
 	d.Explanation = policy.Explain(policy.Account{
-		Decision: d, Window: window, AtLeast: seen.AtLeast, Critical: critical, Ruled: ruling.steps, Held: held, Table: table, Refined: choice.Steps,
+		Decision: d, Window: window, AtLeast: seen.AtLeast, Instead: instead, Critical: critical, Ruled: ruling.steps, Held: held, Table: table, Refined: choice.Steps,
 		Tried: group.Tried(why.Kind, o.now),
 	})
 	if again {
 		return s, judgement{decision: d, tell: true}
 	}
-	made := judgement{decision: d, fresh: true, tell: true, episode: seen.New, standing: seen.Standing}
+	made := judgement{decision: d, fresh: true, tell: true, episode: seen.New, standing: seen.Standing, asked: asked, choice: choice}
+	if ruling.Budget != nil {
+		made.pays, made.budget = ruling.Name, *ruling.Budget
+	}
 	if d.Reason == policy.ReasonDependency {
 		made.waitsFor = cause.Dependency(why)
 	}
 	return s.Decide(d, o.announced, o.now, j.recoveryTimeout), made
+}
+
+// matter is m with what is known of the node and the owner of what fails.
+func matter(m policy.Matter, group incident.Group, around incident.Around) policy.Matter {
+	owners := map[string]bool{}
+	if m.Failure.Type == heal.PodFailure && m.Failure.Node != "" {
+		owners[m.Failure.Affected().String()] = true
+	}
+	for _, e := range around.OnNode.Going(m.Now) {
+		owners[e.Object] = true
+	}
+	_, byNode := group.Failing(m.Now)
+	for _, n := range byNode {
+		m.Workload.Failing += n
+	}
+	m.Node = policy.Node{Failing: m.Failure.Type == heal.NodeFailure || around.Node.Leading(m.Now), Owners: len(owners)}
+	return m
 }
 
 // back is the dependency that the owner waited for, if it is there again.
@@ -208,6 +245,14 @@ type ruling struct {
 	steps []string // as its explanation does
 }
 
+// spending is what other decisions have used of the rule's budget.
+func (r ruling) spending(spent map[string]int) guard.Spending {
+	if r.Budget == nil {
+		return guard.Spending{}
+	}
+	return guard.Spending{Rule: r.Name, Budget: *r.Budget, Used: spent[r.Name]}
+}
+
 func (j judge) rule(m policy.Matter) ruling {
 	r, found := j.policy.Ruling(m)
 	if !found {
@@ -224,6 +269,9 @@ func (j judge) rule(m policy.Matter) ruling {
 	if r.Mode != "" {
 		out.mode = j.mode.Tighter(r.Mode)
 		says = append(says, "mode "+string(r.Mode))
+	}
+	if r.Budget != nil {
+		says = append(says, "at most "+r.Budget.String())
 	}
 	step := fmt.Sprintf("rule %q: %s", r.Name, strings.Join(says, ", "))
 	if r.Note != "" {

@@ -88,6 +88,7 @@ func TestADecisionSaysEverything(t *testing.T) {
 			{Name: "backoff", Allowed: true, Detail: "no try failed"},
 			{Name: "flapping", Allowed: true, Detail: "it does not come and go"},
 			{Name: "fresh", Allowed: true, Detail: "announced 0s ago, within 15m0s"},
+			{Name: "budget", Allowed: true, Detail: "no rule sets a budget for it"},
 			{Name: "rate", Allowed: true, Detail: "0 of 20 decisions to act in the last minute"},
 		},
 		Explanation: heal.Explanation{
@@ -122,6 +123,8 @@ func TestWhyADecisionIsAsItIs(t *testing.T) {
 	protected.Target.Namespace, protected.Owner.Namespace = "kube-system", "kube-system"
 	deployment := podFailure("checkout", "e0", 1, noon)
 	deployment.Type, deployment.Target, deployment.Owner = heal.DeploymentFailure, deployment.Owner, heal.Target{}
+	rebooted := nodeFailure("n1", noon)
+	rebooted.Reason = "NodeRebooted"
 	busy := at(pod, noon)
 	for range 20 {
 		busy.acted = append(busy.acted, noon)
@@ -141,7 +144,8 @@ func TestWhyADecisionIsAsItIs(t *testing.T) {
 		{"carried out once a person agrees", heal.ModeApprove, incident.State{}, at(pod, noon), want{heal.Restart, heal.Medium, "SeverityTable", "pod_failure/medium", true}},
 		{"only observed", heal.ModeObserve, incident.State{}, at(pod, noon), want{heal.Restart, heal.Medium, "ModeObserve", "pod_failure/medium", false}},
 		{"a deployment is rolled back", heal.ModeAuto, incident.State{}, at(deployment, noon), want{heal.Rollback, heal.High, "SeverityTable", "deployment_failure/high", true}},
-		{"a node is not given up without proof", heal.ModeAuto, incident.State{}, at(nodeFailure("n1", noon), noon), want{heal.DrainAndReplace, heal.Critical, "NoProofOfDeath", "node_failure/critical", true}},
+		{"a node: whether it is dead is proven by who acts", heal.ModeAuto, incident.State{}, at(nodeFailure("n1", noon), noon), want{heal.EmergencyReplace, heal.Critical, "SeverityTable", "node_failure/critical", true}},
+		{"a record wakes nobody", heal.ModeAuto, incident.State{}, at(rebooted, noon), want{heal.Monitor, heal.Low, "SeverityTable", "node_failure/low", false}},
 		{"a protected namespace", heal.ModeAuto, incident.State{}, at(protected, noon), want{heal.Restart, heal.Medium, "ProtectedNamespace", "pod_failure/medium", false}},
 		{"a protected namespace, observed", heal.ModeObserve, incident.State{}, at(protected, noon), want{heal.Restart, heal.Medium, "ProtectedNamespace", "pod_failure/medium", false}},
 		{"a further occurrence during a recovery", heal.ModeAuto, underWay, at(podFailure("checkout", "e0", 2, noon), noon.Add(time.Minute)), want{heal.Monitor, heal.Medium, "RecoveryUnderWay", "pod_failure/medium", false}},

@@ -248,7 +248,7 @@ func TestWhatOneAnalyzerSawIsEvidenceForAnother(t *testing.T) {
 			return false
 		}
 		kv, _ := p.srv.JetStream(t).KeyValue(t.Context(), "SELFHEAL_INCIDENTS")
-		_, err = kv.Get(t.Context(), incident.NamespaceBoard(podFailure("checkout", "e0", 1, noon)))
+		_, err = kv.Get(t.Context(), incident.Surroundings(podFailure("checkout", "e0", 1, noon)).Namespace)
 		return err == nil
 	}
 	eventually(t, "the namespace's board is written", board)

@@ -28,6 +28,7 @@ type Input struct {
 	Protected    []string    // namespaces, besides those that always are
 	Sight        heal.Sight  // whether what the watchers see may be acted upon
 	Limits       policy.Guards
+	Budget       Spending // of the rule that counts; the zero Spending if that has none
 }
 
 // A guard returns whether the strategy may be carried out, and a clause with
@@ -50,6 +51,7 @@ var guards = []guard{
 	{"backoff", backoff},
 	{"flapping", flapping},
 	{"fresh", fresh},
+	{"budget", budget},
 	{"rate", rate},
 }
 

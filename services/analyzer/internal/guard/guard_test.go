@@ -100,6 +100,12 @@ func TestGuards(t *testing.T) {
 		}
 	}
 
+	budgeted := func(used int) func(*Input) {
+		return func(in *Input) {
+			in.Budget = Spending{Rule: "shop", Budget: policy.Budget{Actions: 2, Per: policy.Duration(time.Hour)}, Used: used}
+		}
+	}
+
 	tests := []struct {
 		name   string
 		guard  func(Input) heal.Verdict
@@ -124,6 +130,10 @@ func TestGuards(t *testing.T) {
 		{"no recovery", oneAtATime, nothing, allow("no recovery of it is under way")},
 		{"a recovery under way", oneAtATime, recovery(noon.Add(time.Minute)), veto(heal.ReasonRecoveryUnderWay, "restart by decision d-1 is under way, until 2026-11-22T12:01:00Z at the latest")},
 		{"a recovery that nobody waits for any more", oneAtATime, recovery(noon), allow("no recovery of it is under way")},
+
+		{"no budget", budget, nothing, allow("no rule sets a budget for it")},
+		{"a budget with something left", budget, budgeted(1), allow(`rule "shop" has set off 1 of 2 actions in 1h0m0s`)},
+		{"a budget that is used up", budget, budgeted(2), veto("RuleBudget", `rule "shop" may set off 2 actions in 1h0m0s, and has`)},
 
 		{"no failed try", backoff, nothing, allow("no try failed")},
 		{"after one failed try", backoff, failed(1, 18500*time.Millisecond), veto("Backoff", "1 failed try: rest for 1m0s, 42s left")},
@@ -202,7 +212,7 @@ func TestEveryGuardIsAskedAndListed(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(names, []string{
-		"protected", "blind", "maintenance", "storm", "rollout", "one_at_a_time", "one_for_all", "backoff", "flapping", "fresh", "rate",
+		"protected", "blind", "maintenance", "storm", "rollout", "one_at_a_time", "one_for_all", "backoff", "flapping", "fresh", "budget", "rate",
 	}); diff != "" {
 		t.Errorf("guards (-got +want)\n%s", diff)
 	}

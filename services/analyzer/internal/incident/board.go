@@ -70,10 +70,6 @@ func BoardsOf(f heal.Failure) []string {
 	return keys
 }
 
-// NodeBoard and NamespaceBoard are the keys of the boards to read for f.
-func NodeBoard(f heal.Failure) string      { return nodeBoard(f.Node) }
-func NamespaceBoard(f heal.Failure) string { return namespaceBoard(f.Affected().Namespace) }
-
 // Note returns the board with f on it, of that incident; or off it, if f is
 // resolved. It reports false if that makes no difference worth a write.
 func (b Board) Note(f heal.Failure, incident string, now time.Time) (Board, bool) {

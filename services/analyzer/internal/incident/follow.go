@@ -30,6 +30,39 @@ type Around struct {
 	Nodes     Board            // of a node: which nodes fail
 }
 
+// Keys are where an Around is kept: those of groups and boards. An empty one is
+// not needed.
+type Keys struct {
+	Node      string
+	Backing   map[string]string // by name as in Target.String
+	OnNode    string
+	Namespace string
+	Registry  string
+	Nodes     string
+}
+
+// Surroundings are the keys of what f may follow from.
+func Surroundings(f heal.Failure) Keys {
+	var k Keys
+	switch f.Type {
+	case heal.PodFailure:
+		if f.Node != "" {
+			k.Node, k.OnNode = ObjectKey("", "Node", f.Node), nodeBoard(f.Node)
+		}
+		k.Namespace = namespaceBoard(f.Affected().Namespace)
+		if f.Metadata["pull_error"] != "" {
+			k.Registry = RegistryBoard
+		}
+	case heal.NodeFailure:
+		k.Nodes = NodesBoard
+	}
+	k.Backing = map[string]string{}
+	for _, t := range Workloads(f) {
+		k.Backing[t.String()] = ObjectKey(t.Namespace, t.Kind, t.Name)
+	}
+	return k
+}
+
 // wideFrom is from how many of its pods on a trouble is the owner's.
 const wideFrom = 3
 
@@ -39,9 +72,7 @@ const wideFrom = 3
 func (g Group) FindRoot(f heal.Failure, around Around, now time.Time) (Root, bool) {
 	switch f.Type {
 	case heal.PodFailure:
-		if root, ok := around.Node.failing(now, func(s State) bool {
-			return s.Type == heal.NodeFailure && policy.RoleOf(s.Type, s.Reason) == policy.Leads
-		}); ok {
+		if root, ok := around.Node.failing(now, leadsAsNode); ok {
 			root.Why = "its node " + heal.Clean(f.Node, 64) + " fails"
 			return root, true
 		}
@@ -74,6 +105,17 @@ func (g Group) FindRoot(f heal.Failure, around Around, now time.Time) (Root, boo
 		}
 	}
 	return Root{}, false
+}
+
+func leadsAsNode(s State) bool {
+	return s.Type == heal.NodeFailure && policy.RoleOf(s.Type, s.Reason) == policy.Leads
+}
+
+// Leading reports whether the group is a node's, and it fails so that what is
+// on it suffers.
+func (g Group) Leading(now time.Time) bool {
+	_, ok := g.failing(now, leadsAsNode)
+	return ok
 }
 
 // wideRoot is for the owner of which several pods fail with one reason, under

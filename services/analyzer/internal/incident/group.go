@@ -75,6 +75,7 @@ func (g Group) With(f heal.Failure, s State) Group {
 		})
 		delete(g.States, oldest)
 	}
+	g.thin()
 	return g.bound()
 }
 
@@ -187,4 +188,25 @@ func Mark(name string) string {
 // Revision is which template the failing pod was made of, or nothing.
 func Revision(f heal.Failure) string {
 	return cmp.Or(f.Metadata["pod_template_hash"], f.Metadata["controller_revision_hash"])
+}
+
+// Of are the group's states that belong to an incident, or with no incident
+// all of them: those that are going on first, and then those heard of last.
+func (g Group) Of(incident string, now time.Time) []State {
+	var all []State
+	for _, key := range g.keys() {
+		if s := g.States[key]; incident == "" || s.Incident.ID == incident {
+			all = append(all, s)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b State) int {
+		if x, y := a.Open(now) > 0, b.Open(now) > 0; x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return b.Incident.LastActive.Compare(a.Incident.LastActive)
+	})
+	return all
 }

@@ -27,6 +27,10 @@ const (
 	maxUntold   = 16  // as many as an analyzer has in hand
 	maxFaded    = 256 // what several killed in a row leave behind
 	maxText     = 512 // of the fingerprint, which is kept for people
+	maxCourse   = 8
+	maxSamples  = 4    // in a group
+	maxSample   = 4096 // bytes of texts in one
+	maxEvidence = 6    // in one
 )
 
 const (
@@ -60,6 +64,14 @@ type State struct {
 	Last        Ending           `json:"last,omitzero"`    // of the last recovery
 	Untold      []Record         `json:"untold,omitempty"` // oldest first
 	Faded       []Faded          `json:"faded,omitempty"`  // oldest first
+	Sample      *Sample          `json:"sample,omitempty"` // the last announcement; nil if there was no room for it
+	Course      []heal.Deed      `json:"course,omitempty"` // what was decided of late, oldest first
+}
+
+// A Sample is an announcement, to answer questions by: it is never decided upon.
+type Sample struct {
+	Stored  time.Time    `json:"stored"`
+	Failure heal.Failure `json:"failure"` // clipped
 }
 
 // An Incident is one trouble from its first sign until all of it is gone.

@@ -115,6 +115,7 @@ func (s State) Decide(d heal.Decision, stored, now time.Time, recoveryTimeout ti
 			untold = append(untold, r)
 		}
 	}
+	s.Sample, s.Course = sample(d.Failure, stored), remember(s.Course, d, now)
 	d.Failure = heal.Failure{}
 	untold = append(untold, Record{Stored: stored, Decision: d})
 	faded := slices.DeleteFunc(slices.Clone(s.Faded), func(f Faded) bool { return now.Sub(f.Stored) > untoldFor })
@@ -165,6 +166,7 @@ func (s State) End(r heal.Result, stored, now time.Time) (State, bool) {
 	s.Last = Ending{Decision: r.Decision.ID, Episode: s.Recovery.Episode, Outcome: r.Outcome, Reason: heal.Clean(r.Reason, 64), Incident: s.Incident.ID}
 	s.Recovery = Recovery{}
 	s.Ended = stored
+	s.Course = ended(s.Course, r, stored)
 	switch r.Outcome {
 	case heal.Succeeded:
 		s.Failed, s.Uncured = 0, time.Time{}

@@ -95,3 +95,16 @@ func (g Group) Tried(cause heal.CauseKind, now time.Time) string {
 	}
 	return strings.Join(all, ", ") + " (what is old counts less)"
 }
+
+// TriesOf is what is remembered against a cause.
+func (g Group) TriesOf(cause heal.CauseKind, now time.Time) []heal.Try {
+	all := []heal.Try{}
+	for _, t := range g.Tries {
+		if t = t.decayed(now); t.Cause == cause && t.Helped+t.Failed >= leastWeight {
+			all = append(all, heal.Try{Cause: t.Cause, Strategy: t.Strategy, Helped: tenths(t.Helped), Failed: tenths(t.Failed)})
+		}
+	}
+	return all
+}
+
+func tenths(x float64) float64 { return math.Round(10*x) / 10 }

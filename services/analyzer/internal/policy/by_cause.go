@@ -51,9 +51,11 @@ func byCause(c Case, table heal.Strategy) (Choice, bool) {
 	says := cmp.Or(strings.Join(c.Cause.Evidence, "; "), "the evidence says so")
 	switch c.Cause.Kind {
 	case heal.CauseRollout:
-		if f.Owner.Kind != "Deployment" {
-			choice, _ := choose(heal.Monitor, reasonRollout, says+"; no restart changes that, and only a Deployment is rolled back by us: a person must roll it back")
-			return choice, true
+		if recoverable[heal.DeploymentFailure][f.Owner.Kind] == nil {
+			return choose(heal.Monitor, reasonRollout, says+"; no restart changes that, and there is no roll-back for its owner: a person must roll it back")
+		}
+		if slices.Contains(c.InVain, heal.Rollback) {
+			return choose(heal.Monitor, reasonNeverHelped, says+"; but rolling back never helped: a person must look")
 		}
 		choice, _ := choose(heal.Rollback, reasonRollout, says+"; only the revision before cures that")
 		choice.OnOwner = true

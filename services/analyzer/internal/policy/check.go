@@ -29,6 +29,8 @@ const (
 	minOldest, maxOldest   = time.Minute, time.Hour
 	maxName, maxNamespaces = 64, 1000
 	maxStorm               = 0.5
+	maxBudget              = 1000
+	minPer, maxPer         = time.Minute, 7 * 24 * time.Hour
 )
 
 // choices are the strategies that fit each type. A policy never crosses kinds:
@@ -49,8 +51,10 @@ func choices(t heal.FailureType) []heal.Strategy {
 	return nil
 }
 
-// read decodes one YAML document strictly into doc.
-func read(data []byte, doc *Document) error {
+// Read decodes one YAML document strictly into doc, which is a pointer to a
+// struct. What is wrong is named with its line, and what was probably meant.
+func Read(data []byte, doc any) error {
+	t := reflect.TypeOf(doc).Elem()
 	if len(bytes.TrimSpace(data)) == 0 {
 		return errors.New("the document is empty")
 	}
@@ -59,7 +63,7 @@ func read(data []byte, doc *Document) error {
 		return errors.New("more than one YAML document; want one")
 	}
 	at := linesOf(data)
-	if err := at.unknown(reflect.TypeFor[Document]()); err != nil {
+	if err := at.unknown(t); err != nil {
 		return err
 	}
 	err := yaml.UnmarshalStrict(data, doc)
@@ -128,22 +132,22 @@ func (d Document) check() error {
 	duration("similar.window", d.Similar.Window, minWindow, maxWindow)
 	for i, threshold := range d.Similar.Thresholds {
 		number(fmt.Sprintf("similar.thresholds[%d].more_than", i), threshold.MoreThan, 0, maxMoreThan)
-		errs = append(errs, oneOf(fmt.Sprintf("similar.thresholds[%d].at_least", i), threshold.AtLeast, heal.Severities))
+		errs = append(errs, OneOf(fmt.Sprintf("similar.thresholds[%d].at_least", i), threshold.AtLeast, heal.Severities))
 	}
 	for _, t := range slices.Sorted(maps.Keys(d.Severity)) {
 		errs = append(errs,
-			oneOf("severity", t, heal.FailureTypes),
-			oneOf("severity."+string(t), d.Severity[t], heal.Severities))
+			OneOf("severity", t, heal.FailureTypes),
+			OneOf("severity."+string(t), d.Severity[t], heal.Severities))
 	}
 	for _, t := range slices.Sorted(maps.Keys(d.Strategy)) {
-		if err := oneOf("strategy", t, heal.FailureTypes); err != nil {
+		if err := OneOf("strategy", t, heal.FailureTypes); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		for _, s := range slices.Sorted(maps.Keys(d.Strategy[t])) {
 			errs = append(errs,
-				oneOf("strategy."+string(t), s, heal.Severities),
-				oneOf(fmt.Sprintf("strategy.%s.%s", t, s), d.Strategy[t][s], choices(t)))
+				OneOf("strategy."+string(t), s, heal.Severities),
+				OneOf(fmt.Sprintf("strategy.%s.%s", t, s), d.Strategy[t][s], choices(t)))
 		}
 	}
 
@@ -189,9 +193,9 @@ func (d Document) check() error {
 
 var namespace = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
-// oneOf returns an error that names the field, the value, what was expected
+// OneOf returns an error that names the field, the value, what was expected
 // and what was probably meant, unless v is one of all.
-func oneOf[T ~string](field string, v T, all []T) error {
+func OneOf[T ~string](field string, v T, all []T) error {
 	if slices.Contains(all, v) {
 		return nil
 	}

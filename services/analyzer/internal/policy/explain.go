@@ -13,6 +13,7 @@ type Account struct {
 	Decision heal.Decision // all of it but the explanation
 	Window   time.Duration
 	AtLeast  bool          // there are more similar failures than could be counted
+	Instead  heal.Severity // the severity of its type, if it is only a record; "" otherwise
 	Critical bool          // the watcher says that it should wake somebody
 	Ruled    []string      // what the rules say
 	Tried    string        // what was tried before against the same cause; "" if nothing was
@@ -27,6 +28,10 @@ func Explain(a Account) heal.Explanation {
 	steps := []string{
 		fmt.Sprintf("base severity of %s is %s", d.Type, d.BaseSeverity),
 		fmt.Sprintf("%s in %s: %s", a.similar(), a.Window, d.Severity),
+	}
+	if a.Instead != "" {
+		steps[0] = fmt.Sprintf("base severity of %s is %s, but %s is only a record of what is not broken: %s, however often it comes",
+			d.Type, a.Instead, heal.Clean(d.Failure.Reason, 64), d.BaseSeverity)
 	}
 	if a.Critical {
 		steps = append(steps, "the watcher calls it critical")

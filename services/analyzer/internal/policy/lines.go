@@ -30,10 +30,11 @@ func (l lines) unknown(t reflect.Type) error {
 	if l.root == nil {
 		return nil
 	}
-	return errors.Join(unknownKeys(l.root, t)...)
+	return errors.Join(unknownKeys(l.root, t, t)...)
 }
 
-func unknownKeys(n *yaml.Node, t reflect.Type) []error {
+// unknownKeys looks in n, which is to become a t, as a part of a root.
+func unknownKeys(n *yaml.Node, t, root reflect.Type) []error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -41,11 +42,11 @@ func unknownKeys(n *yaml.Node, t reflect.Type) []error {
 	switch {
 	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
 		for _, item := range n.Content {
-			errs = append(errs, unknownKeys(item, t.Elem())...)
+			errs = append(errs, unknownKeys(item, t.Elem(), root)...)
 		}
 	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Map:
 		for i := 1; i < len(n.Content); i += 2 {
-			errs = append(errs, unknownKeys(n.Content[i], t.Elem())...)
+			errs = append(errs, unknownKeys(n.Content[i], t.Elem(), root)...)
 		}
 	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct && t != reflect.TypeFor[Duration]():
 		known := structFields(t)
@@ -60,12 +61,12 @@ func unknownKeys(n *yaml.Node, t reflect.Type) []error {
 				slices.Sort(names)
 				hint := didYouMean(key.Value, names)
 				if hint == "" {
-					hint = didYouMean(key.Value, fields(reflect.TypeFor[Document]()))
+					hint = didYouMean(key.Value, fields(root))
 				}
 				errs = append(errs, fmt.Errorf("unknown field %q (line %d)%s", heal.Clean(key.Value, 64), key.Line, hint))
 				continue
 			}
-			errs = append(errs, unknownKeys(n.Content[i+1], field)...)
+			errs = append(errs, unknownKeys(n.Content[i+1], field, root)...)
 		}
 	}
 	return errs
@@ -91,9 +92,9 @@ func structFields(t reflect.Type) map[string]reflect.Type {
 
 var step = regexp.MustCompile(`[^.\[\]]+`)
 
-// of is " (line 12)" for the field of a path such as "rules[0].window.from",
-// or for the last part of it that is there; nothing if none is.
-func (l lines) of(path string) string {
+// line is where the field of a path such as "rules[0].window.from" stands, or
+// the last part of it that is there; 0 if none is.
+func (l lines) line(path string) int {
 	n, line := l.root, 0
 	for _, name := range step.FindAllString(path, -1) {
 		next := child(n, name)
@@ -102,10 +103,15 @@ func (l lines) of(path string) string {
 		}
 		n, line = next, next.Line
 	}
-	if line == 0 {
-		return ""
+	return line
+}
+
+// of is " (line 12)" for the same; nothing if none is.
+func (l lines) of(path string) string {
+	if line := l.line(path); line != 0 {
+		return fmt.Sprintf(" (line %d)", line)
 	}
-	return fmt.Sprintf(" (line %d)", line)
+	return ""
 }
 
 func child(n *yaml.Node, name string) *yaml.Node {
@@ -124,6 +130,10 @@ func child(n *yaml.Node, name string) *yaml.Node {
 	}
 	return nil
 }
+
+// Locate adds to each error of a joined one the line of data's field that it is
+// about. They begin with the field's path.
+func Locate(data []byte, err error) error { return linesOf(data).locate(err) }
 
 // locate adds to each error of a joined one the line of the field that it is
 // about. They begin with the field's path.

@@ -125,7 +125,7 @@ var builtin string
 // Builtin is the policy of the contract.
 func Builtin() (Policy, error) {
 	var doc Document
-	if err := read([]byte(builtin), &doc); err != nil {
+	if err := Read([]byte(builtin), &doc); err != nil {
 		return Policy{}, fmt.Errorf("built-in policy: %w", err)
 	}
 	return enact(doc)
@@ -139,7 +139,7 @@ func Parse(data []byte) (Policy, error) {
 	}
 	own := Document{Name: "custom", Similar: base.doc.Similar, Guards: base.doc.Guards}
 	own.Similar.Thresholds = nil // else a threshold without at_least would keep the built-in one's
-	if err := read(data, &own); err != nil {
+	if err := Read(data, &own); err != nil {
 		return Policy{}, err
 	}
 	if own.Similar.Thresholds == nil {
@@ -183,6 +183,16 @@ func enact(doc Document) (Policy, error) {
 	return Policy{doc: doc, rules: rules, revision: "sha256:" + hex.EncodeToString(sum[:])}, nil
 }
 
+// Document is all that the policy says, as JSON, which is YAML too. To Parse it
+// gives the same policy, with the same revision.
+func (p Policy) Document() json.RawMessage {
+	data, err := json.Marshal(p.doc)
+	if err != nil {
+		return nil // it was written once already, for the revision
+	}
+	return data
+}
+
 // Window is how far apart similar failures may be.
 func (p Policy) Window() time.Duration { return time.Duration(p.doc.Similar.Window) }
 
@@ -204,6 +214,16 @@ func (p Policy) Severity(t heal.FailureType, similar int) (base, severity heal.S
 		}
 	}
 	return base, severity
+}
+
+// SeverityOf is Severity of a failure, but for one that is only a record: that
+// is low. Instead is the severity of its type then; empty otherwise.
+func (p Policy) SeverityOf(f heal.Failure, similar int) (base, severity, instead heal.Severity) {
+	base, severity = p.Severity(f.Type, similar)
+	if base != heal.Low && isRecord(f) {
+		return heal.Low, heal.Low, base
+	}
+	return base, severity, ""
 }
 
 // Strategy is what the table says, and the name of the rule that says so.

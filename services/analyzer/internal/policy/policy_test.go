@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,37 @@ func TestTheBuiltinBaseSeveritiesAreTheContracts(t *testing.T) {
 		if base != ty.BaseSeverity() || severity != base {
 			t.Errorf("%s: base %s, alone %s; want %s for both", ty, base, severity, ty.BaseSeverity())
 		}
+	}
+}
+
+// TestARecordWeighsLittleHoweverOftenItComes keeps what is not broken from
+// waking anybody; every other failure weighs as the contract's tables say.
+func TestARecordWeighsLittleHoweverOftenItComes(t *testing.T) {
+	p := mustBuiltin(t)
+	var records []string
+	for s, r := range remedies {
+		f := heal.Failure{Type: s.of, Reason: s.reason}
+		for n := range 6 {
+			base, severity, instead := p.SeverityOf(f, n)
+			wantBase, want := p.Severity(s.of, n)
+			wantInstead := heal.Severity("")
+			if r.record {
+				wantBase, want, wantInstead = heal.Low, heal.Low, wantBase
+			}
+			if base != wantBase || severity != want || instead != wantInstead {
+				t.Errorf("%v with %d similar: %s, %s, instead of %q; want %s, %s, %q", s, n, base, severity, instead, wantBase, want, wantInstead)
+			}
+		}
+		if r.record {
+			records = append(records, s.reason)
+			if len(r.may) > 0 {
+				t.Errorf("%v is a record, but may be acted upon", s)
+			}
+		}
+	}
+	slices.Sort(records)
+	if diff := cmp.Diff(records, []string{"ForgottenCordon", "KubeletVersionSkew", "NodeRebooted"}); diff != "" {
+		t.Errorf("records (-got +want)\n%s", diff)
 	}
 }
 
@@ -270,19 +302,8 @@ func TestBackoffDoublesUpToTheLongest(t *testing.T) {
 	}
 }
 
-func TestWithoutProofOfDeathANodeIsDrainedAndNotReplacedAtOnce(t *testing.T) {
-	got := Refine(Case{Severity: heal.Critical}, heal.EmergencyReplace)
-	want := Choice{Strategy: heal.DrainAndReplace, Reason: "NoProofOfDeath", Steps: []string{"no proof that the node is dead: drain_and_replace instead of emergency_replace"}}
-	if diff := cmp.Diff(got, want); diff != "" {
-		t.Errorf("(-got +want)\n%s", diff)
-	}
-}
-
-func TestEveryOtherStrategyIsTheTables(t *testing.T) {
+func TestWithNothingKnownEveryStrategyIsTheTables(t *testing.T) {
 	for _, s := range heal.Strategies {
-		if s == heal.EmergencyReplace {
-			continue
-		}
 		if diff := cmp.Diff(Refine(Case{}, s), Choice{Strategy: s, Reason: heal.ReasonSeverityTable}); diff != "" {
 			t.Errorf("%s (-got +want)\n%s", s, diff)
 		}

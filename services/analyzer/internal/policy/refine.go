@@ -28,10 +28,9 @@ type refinement func(Case, heal.Strategy) (better heal.Strategy, reason, why str
 // is asked first, and what it chose is not judged by the symptom any more:
 // a roll-back cures what no restart does.
 var refinements = []refinement{
-	proofOfDeath,
+	outOfMemory,
 	byRemedy,
 	badCommand,
-	outOfMemory,
 	inVain,
 }
 
@@ -73,8 +72,11 @@ func inVain(c Case, s heal.Strategy) (heal.Strategy, string, string, bool) {
 		return s, "", "", false
 	}
 	why := "it was tried against this cause before, and never helped"
-	ladder := ladders[c.Failure.Type]
-	for _, next := range ladder[slices.Index(ladder, s)+1:] {
+	var harder []heal.Strategy
+	if ladder := ladders[c.Failure.Type]; slices.Contains(ladder, s) {
+		harder = ladder[slices.Index(ladder, s)+1:]
+	}
+	for _, next := range harder {
 		if slices.Contains(c.InVain, next) {
 			continue
 		}
@@ -82,17 +84,19 @@ func inVain(c Case, s heal.Strategy) (heal.Strategy, string, string, bool) {
 			next = better
 		}
 		if next != heal.Monitor {
-			return next, "NeverHelped", why, true
+			return next, reasonNeverHelped, why, true
 		}
 	}
-	return heal.Monitor, "NeverHelped", why + ", and nothing else is left to try: a person must look", true
+	return heal.Monitor, reasonNeverHelped, why + ", and nothing else is left to try: a person must look", true
 }
+
+const reasonNeverHelped = "NeverHelped"
 
 // ladders are the strategies of each type, mildest first.
 var ladders = map[heal.FailureType][]heal.Strategy{
 	heal.PodFailure:         podStrategies,
 	heal.NodeFailure:        nodeStrategies,
 	heal.DeploymentFailure:  workloadStrategies,
-	heal.ServiceFailure:     {heal.Restart, heal.Failover, heal.EmergencyFailover},
+	heal.ServiceFailure:     serviceStrategies,
 	heal.ResourceExhaustion: {heal.Resize, heal.Relieve},
 }

@@ -18,9 +18,10 @@ type asDecided [4]heal.Strategy
 var (
 	table = map[heal.FailureType]asDecided{
 		heal.PodFailure:  {"monitor", "restart", "recreate", "scale_and_replace"},
-		heal.NodeFailure: {"monitor", "restart", "drain_and_replace", "drain_and_replace"},
+		heal.NodeFailure: {"monitor", "restart", "drain_and_replace", "emergency_replace"},
 	}
 	watched = asDecided{"monitor", "monitor", "monitor", "monitor"}
+	pressed = asDecided{"monitor", "monitor", "relieve", "relieve"} // from the third time within the window on
 )
 
 func TestOnlyWhatARestartMayCureIsActedUpon(t *testing.T) {
@@ -29,7 +30,7 @@ func TestOnlyWhatARestartMayCureIsActedUpon(t *testing.T) {
 		{heal.PodFailure, "Restarting"}:                 table[heal.PodFailure],
 		{heal.PodFailure, "InitContainerFailing"}:       table[heal.PodFailure],
 		{heal.PodFailure, "ContainersNotReady"}:         table[heal.PodFailure],
-		{heal.PodFailure, "OOMKilled"}:                  {"monitor", "restart", "monitor", "monitor"},
+		{heal.PodFailure, "OOMKilled"}:                  {"monitor", "restart", "monitor", "monitor"}, // for the first time
 		{heal.PodFailure, "ImagePullBackOff"}:           watched,
 		{heal.PodFailure, "InvalidImageName"}:           watched,
 		{heal.PodFailure, "ErrImageNeverPull"}:          watched,
@@ -48,9 +49,9 @@ func TestOnlyWhatARestartMayCureIsActedUpon(t *testing.T) {
 		{heal.NodeFailure, "KubeletUnhealthy"}:                 table[heal.NodeFailure],
 		{heal.NodeFailure, "FrequentKubeletRestart"}:           table[heal.NodeFailure],
 		{heal.NodeFailure, "FrequentContainerdRestart"}:        table[heal.NodeFailure],
-		{heal.ResourceExhaustion, "MemoryPressure"}:            watched,
-		{heal.ResourceExhaustion, "DiskPressure"}:              watched,
-		{heal.ResourceExhaustion, "PIDPressure"}:               watched,
+		{heal.ResourceExhaustion, "MemoryPressure"}:            pressed,
+		{heal.ResourceExhaustion, "DiskPressure"}:              pressed,
+		{heal.ResourceExhaustion, "PIDPressure"}:               pressed,
 		{heal.DeploymentFailure, "ProgressDeadlineExceeded"}:   {"monitor", "monitor", "rollback", "rollback"},
 		{heal.DeploymentFailure, "MinimumReplicasUnavailable"}: watched,
 	}
@@ -74,6 +75,23 @@ func failureLike(s symptom, metadata map[string]string) heal.Failure {
 		heal.PodFailure: "Pod", heal.NodeFailure: "Node", heal.ResourceExhaustion: "Node", heal.DeploymentFailure: "Deployment",
 	}[s.of]
 	return heal.Failure{Type: s.of, Reason: s.reason, Target: heal.Target{Kind: kind, Name: "x"}, Metadata: metadata}
+}
+
+// TestARecordAboutANodeNeverLeadsToAnAction holds also for a rule that asks for one.
+func TestARecordAboutANodeNeverLeadsToAnAction(t *testing.T) {
+	for _, reason := range []string{"NodeRebooted", "ForgottenCordon", "NodeFlapping", "NodeNeverReady", "NodeSuspected", "KubeletCertificateExpiring", "AcceleratorUnhealthy", "PLEGUnhealthy"} {
+		for _, s := range heal.Strategies {
+			for _, ruled := range []bool{false, true} {
+				c := Case{Failure: failureLike(symptom{heal.NodeFailure, reason}, nil), Severity: heal.Critical, Ruled: ruled}
+				if got := Refine(c, s); got.Strategy != heal.Monitor {
+					t.Errorf("%s asked for %s (by a rule: %v): %s", reason, s, ruled, got.Strategy)
+				}
+			}
+		}
+	}
+	if RoleOf(heal.NodeFailure, "PLEGUnhealthy") != Leads {
+		t.Error("the pods of a node that is not ready for its PLEG do not follow from it")
+	}
 }
 
 func TestARefinementSaysWhyAndWhatHelps(t *testing.T) {
@@ -113,19 +131,18 @@ func TestARefinementSaysWhyAndWhatHelps(t *testing.T) {
 		},
 		{
 			name: "out of memory again", of: symptom{heal.PodFailure, "OOMKilled"}, similar: 1, table: heal.Restart,
-			want: Choice{Strategy: heal.Monitor, Reason: "MoreMemoryNeeded", Steps: []string{
-				"it ran out of memory again; it needs a higher memory limit, or its leak mended: monitor instead of restart"}},
+			want: Choice{Strategy: heal.Resize, Reason: "MoreMemoryNeeded", Steps: []string{
+				"it ran out of memory again; it needs a higher memory limit, or its leak mended: resize instead of restart"}},
 		},
 		{
-			name: "a node under pressure", of: symptom{heal.ResourceExhaustion, "MemoryPressure"}, table: heal.Relieve,
+			name: "a node under pressure", of: symptom{heal.ResourceExhaustion, "MemoryPressure"}, table: heal.Resize,
 			want: Choice{Strategy: heal.Monitor, Reason: "PressureIsTheKubelets", Steps: []string{
-				"the kubelet evicts pods itself until the node has room; if that does not last, requests and limits must fit what is used: monitor instead of relieve"}},
+				"the kubelet evicts pods itself until the node has room; if that does not last, requests and limits must fit what is used: monitor instead of resize"}},
 		},
 		{
 			name: "pressure reported as a node's failure", of: symptom{heal.NodeFailure, "DiskPressure"}, table: heal.EmergencyReplace,
 			want: Choice{Strategy: heal.Monitor, Reason: "PressureIsTheKubelets", Steps: []string{
-				"no proof that the node is dead: drain_and_replace instead of emergency_replace",
-				"the kubelet evicts pods itself until the node has room; if that does not last, requests and limits must fit what is used: monitor instead of drain_and_replace"}},
+				"the kubelet evicts pods itself until the node has room; if that does not last, requests and limits must fit what is used: monitor instead of emergency_replace"}},
 		},
 		{
 			name: "a deployment of which nothing is available", of: symptom{heal.DeploymentFailure, "MinimumReplicasUnavailable"}, table: heal.Rollback,
@@ -157,7 +174,9 @@ func TestNothingIsDoneToAKindWithoutARecovery(t *testing.T) {
 		{heal.DeploymentFailure, "Job", "", "NoRecoveryForKind"},
 		{heal.DeploymentFailure, "CronJob", "", "NoRecoveryForKind"},
 		{heal.DeploymentFailure, "PodDisruptionBudget", "", "NoRecoveryForKind"},
-		{heal.ResourceExhaustion, "PersistentVolumeClaim", "", "NoRecoveryForKind"},
+		{heal.ResourceExhaustion, "PersistentVolume", "", "NoRecoveryForKind"},
+		{heal.ResourceExhaustion, "Pod", "", "NoRecoveryForKind"}, // none that relieves
+		{heal.ResourceExhaustion, "PersistentVolumeClaim", "", heal.ReasonSeverityTable},
 		{heal.ResourceExhaustion, "ResourceQuota", "", "NoRecoveryForKind"},
 		{heal.ServiceFailure, "APIService", "", "NoRecoveryForKind"},
 		{heal.NodeFailure, "Namespace", "", "NoRecoveryForKind"},
@@ -235,7 +254,9 @@ func TestTheSameSymptomOfAnotherCauseIsAnotherDecision(t *testing.T) {
 		{"a new revision", func(c *Case) { c.Cause = of(heal.CauseRollout, 0.9) }, heal.Restart,
 			Choice{Strategy: heal.Rollback, Reason: "NewRevisionFails", OnOwner: true, Steps: []string{"as was seen; only the revision before cures that: rollback instead of restart"}}},
 		{"a new revision of what cannot be rolled back", func(c *Case) { c.Cause = of(heal.CauseRollout, 0.9); c.Failure.Owner.Kind = "CustomThing" }, heal.Restart,
-			Choice{Strategy: heal.Monitor, Reason: "NewRevisionFails", Steps: []string{"as was seen; no restart changes that, and only a Deployment is rolled back by us: a person must roll it back: monitor instead of restart"}}},
+			Choice{Strategy: heal.Monitor, Reason: "NewRevisionFails", Steps: []string{"as was seen; no restart changes that, and there is no roll-back for its owner: a person must roll it back: monitor instead of restart"}}},
+		{"a new revision, though to roll back never helped", func(c *Case) { c.Cause = of(heal.CauseRollout, 0.9); c.InVain = rollback }, heal.Restart,
+			Choice{Strategy: heal.Monitor, Reason: "NeverHelped", Steps: []string{"as was seen; but rolling back never helped: a person must look: monitor instead of restart"}}},
 		{"a node", func(c *Case) { c.Cause = of(heal.CauseNode, 0.7) }, heal.Restart,
 			Choice{Strategy: heal.Recreate, Reason: "NodeSuspected", Steps: []string{"as was seen; the pod is made anew elsewhere, and a person should look at the node: recreate instead of restart"}}},
 		{"a node, though to recreate never helped", func(c *Case) { c.Cause = of(heal.CauseNode, 0.7); c.InVain = []heal.Strategy{heal.Recreate} }, heal.Restart,

@@ -24,6 +24,7 @@ type remedy struct {
 	reason string          // of a decision that is refused: CamelCase, stable
 	why    string          // a clause: why nothing else helps, and what would
 	role   Role
+	record bool // nothing is broken: it weighs little, however often it comes, and nobody is woken
 }
 
 // A Role is what a failure is to the others of the same owner, or of what
@@ -52,7 +53,7 @@ var (
 	podStrategies      = []heal.Strategy{heal.Restart, heal.Recreate, heal.ScaleAndReplace}
 	nodeStrategies     = []heal.Strategy{heal.Restart, heal.DrainAndReplace, heal.EmergencyReplace}
 	workloadStrategies = []heal.Strategy{heal.Restart, heal.Rollback}
-	failovers          = []heal.Strategy{heal.Failover, heal.EmergencyFailover}
+	serviceStrategies  = []heal.Strategy{heal.Restart, heal.Failover, heal.EmergencyFailover}
 	rollback           = []heal.Strategy{heal.Rollback}
 	relieve            = []heal.Strategy{heal.Relieve}
 )
@@ -117,10 +118,10 @@ var remedies = map[symptom]remedy{
 	{heal.NodeFailure, "NodeSuspected"}:              watch(reasonPeopleOnly, "the node itself says that it is well, and no number of failing pods earns an action on a node; the pods that fail on it are moved"),
 	{heal.NodeFailure, "NodeFlapping"}:               watch(reasonPeopleOnly, "a node that comes and goes is not replaced again and again; a person must look why"),
 	{heal.NodeFailure, "NodeNeverReady"}:             watch(reasonPeopleOnly, "a node that never worked runs nothing that could be saved; its provider must take it back"),
-	{heal.NodeFailure, "NodeRebooted"}:               watch(reasonSelfHeals, "the node is up again"),
-	{heal.NodeFailure, "ForgottenCordon"}:            watch(reasonPeopleOnly, "only who cordoned the node knows whether it may be used again"),
+	{heal.NodeFailure, "NodeRebooted"}:               watch(reasonSelfHeals, "the node is up again").asRecord(),
+	{heal.NodeFailure, "ForgottenCordon"}:            watch(reasonPeopleOnly, "only who cordoned the node knows whether it may be used again").asRecord(),
 	{heal.NodeFailure, "KubeletCertificateExpiring"}: watch(reasonPeopleOnly, "the kubelet's certificate must be renewed on the node"),
-	{heal.NodeFailure, "KubeletVersionSkew"}:         watch(reasonPeopleOnly, "nothing fails yet: the node must be brought to a version that Kubernetes supports with that of the API server"),
+	{heal.NodeFailure, "KubeletVersionSkew"}:         watch(reasonPeopleOnly, "nothing fails yet: the node must be brought to a version that Kubernetes supports with that of the API server").asRecord(),
 	{heal.NodeFailure, "AcceleratorUnhealthy"}:       watch(reasonPeopleOnly, "who brought the accelerator repairs it, and two who repair fight each other"),
 	{heal.NodeFailure, "MemoryPressure"}:             watch(reasonKubelets, noPressure),
 	{heal.NodeFailure, "DiskPressure"}:               watch(reasonKubelets, noPressure),
@@ -181,7 +182,7 @@ var remedies = map[symptom]remedy{
 	{heal.ResourceExhaustion, "ProvisioningPending"}:  watch(reasonPeopleOnly, noProvision),
 	{heal.ResourceExhaustion, "StorageClassNotFound"}: watch(reasonPeopleOnly, noProvision),
 	{heal.ResourceExhaustion, "NoVolumeFits"}:         watch(reasonPeopleOnly, noProvision),
-	{heal.ResourceExhaustion, "VolumeNearlyFull"}:     watch(reasonPeopleOnly, "a volume that grows never shrinks again, and its class may not allow it: a person must say how far"),
+	{heal.ResourceExhaustion, "VolumeNearlyFull"}:     may([]heal.Strategy{heal.Resize, heal.Relieve}), // as far as the claim permits
 	{heal.ResourceExhaustion, "NodeCPUHigh"}:          watch(reasonPeopleOnly, noBusy),
 	{heal.ResourceExhaustion, "NodeMemoryHigh"}:       watch(reasonPeopleOnly, noBusy),
 	{heal.ResourceExhaustion, "ContainerMemoryNearLimit"}: may([]heal.Strategy{heal.Resize}).unless(reasonMoreMemory,
@@ -190,8 +191,8 @@ var remedies = map[symptom]remedy{
 	{heal.ResourceExhaustion, "HeadroomLost"}:   watch(reasonPeopleOnly, "what is missing is room in the cluster, and no pod that is moved makes any"),
 
 	// Services.
-	{heal.ServiceFailure, "NoReadyEndpoints"}:       followsOr(failovers),
-	{heal.ServiceFailure, "EndpointsLost"}:          followsOr(failovers),
+	{heal.ServiceFailure, "NoReadyEndpoints"}:       followsOr(serviceStrategies),
+	{heal.ServiceFailure, "EndpointsLost"}:          followsOr(serviceStrategies),
 	{heal.ServiceFailure, "EndpointsDegraded"}:      followsOr(nil),
 	{heal.ServiceFailure, "SelectorMatchesNothing"}: watch(reasonPeopleOnly, "no restart makes pods match the service's selector; the labels or the selector must be corrected, and we invent neither"),
 	{heal.ServiceFailure, "PortMismatch"}:           watch(reasonPeopleOnly, "no restart gives the pods the port that the service names; one of both must be corrected"),
@@ -223,10 +224,10 @@ var followsPods = remedy{
 
 func leads(s []heal.Strategy) remedy { return remedy{may: s, role: Leads} }
 
-// followsOr is for services: their pods are what is broken, and only traffic
-// can be moved besides.
+// followsOr is for services: their pods are what is broken, and besides only
+// what is behind them can be started anew, or traffic be moved.
 func followsOr(s []heal.Strategy) remedy {
-	return remedy{may: s, role: Follows, reason: reasonPodsActedUpon, why: "a service has nothing to restart; what its pods suffer from is acted upon"}
+	return remedy{may: s, role: Follows, reason: reasonPodsActedUpon, why: "a service is as well as its pods; what they suffer from is acted upon"}
 }
 
 func (r remedy) unless(reason, why string) remedy {
@@ -235,15 +236,27 @@ func (r remedy) unless(reason, why string) remedy {
 }
 
 // recoverable are the kinds of objects for which there is any recovery, by
-// type of failure. Everything else, as a Job, a CronJob, a namespace or an
-// aggregated API, is only watched.
-var recoverable = map[heal.FailureType][]string{
-	heal.PodFailure:         {"Pod"},
-	heal.NodeFailure:        {"Node"},
-	heal.DeploymentFailure:  {"Deployment", "StatefulSet", "DaemonSet"},
-	heal.ServiceFailure:     {"Service"},
-	heal.ResourceExhaustion: {"Pod", "Node", "Deployment", "StatefulSet", "DaemonSet"},
+// type of failure, and which. Everything else, as a Job, a CronJob, a namespace
+// or an aggregated API, is only watched. It is what the actuator can do; a test
+// in test/contract compares them.
+var recoverable = map[heal.FailureType]map[string][]heal.Strategy{
+	heal.PodFailure:        {"Pod": append(slices.Clone(podStrategies), heal.Resize)},
+	heal.NodeFailure:       {"Node": nodeStrategies},
+	heal.DeploymentFailure: {"Deployment": workloadStrategies, "StatefulSet": workloadStrategies, "DaemonSet": workloadStrategies},
+	heal.ServiceFailure:    {"Service": serviceStrategies},
+	heal.ResourceExhaustion: {
+		"Pod": {heal.Resize}, "Node": relieve, "PersistentVolumeClaim": {heal.Resize, heal.Relieve},
+	},
 }
+
+// asRecord is r of what is only told so that it is known.
+func (r remedy) asRecord() remedy {
+	r.record = true
+	return r
+}
+
+// isRecord reports whether a failure only says what was or will be.
+func isRecord(f heal.Failure) bool { return remedies[symptom{f.Type, f.Reason}].record }
 
 // RoleOf is what a failure is to others. A node that fails in a way that we
 // have no word for leads as well.
@@ -275,7 +288,11 @@ func Page() string {
 		if r.reason != "" {
 			otherwise = "`" + r.reason + "`: " + r.why
 		}
-		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s | %s |\n", s.of, s.reason, may, [...]string{"", "leads", "follows"}[r.role], otherwise)
+		weighs := ""
+		if r.record {
+			weighs = "`low`"
+		}
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s | %s | %s |\n", s.of, s.reason, may, [...]string{"", "leads", "follows"}[r.role], weighs, otherwise)
 	}
 	return b.String()
 }
@@ -293,8 +310,11 @@ A failure of another name is treated as the policy's table says. Nothing is done
 recovery for (` + "`NoRecoveryForKind`" + `), nor to pods of Jobs (` + "`JobsRetryThemselves`" + `). A cause that is known well enough
 comes before all this.
 
-| type | reason | may help | role | otherwise |
-|---|---|---|---|---|
+A failure weighs what the policy's table says of its type and of those like it. One with a *severity* here is only a record,
+of something that is not broken: it weighs that, however often it comes, unless a rule says otherwise.
+
+| type | reason | may help | role | severity | otherwise |
+|---|---|---|---|---|---|
 `
 
 // byRemedy lets only through what may help.
@@ -303,15 +323,20 @@ func byRemedy(c Case, s heal.Strategy) (better heal.Strategy, reason, why string
 		return s, "", "", false
 	}
 	f := c.Failure
-	if kinds := recoverable[f.Type]; f.Target.Kind != "" && !slices.Contains(kinds, f.Target.Kind) {
+	can, some := recoverable[f.Type][f.Target.Kind]
+	if f.Target.Kind != "" && !some {
+		kinds := slices.Sorted(maps.Keys(recoverable[f.Type]))
 		return heal.Monitor, reasonNoRecovery, fmt.Sprintf("there is no recovery for a %s, only for %s: it goes to people", heal.Clean(f.Target.Kind, 64), strings.Join(kinds, ", ")), true
 	}
 	if f.Type == heal.PodFailure && (f.Owner.Kind == "Job" || f.Owner.Kind == "CronJob") {
 		return heal.Monitor, reasonJobs, "its Job makes pods anew with a back-off of its own, and to run it twice may do harm", true
 	}
 	r, known := remedies[symptom{f.Type, f.Reason}]
-	if !known || slices.Contains(r.may, s) {
-		return s, "", "", false
+	switch {
+	case known && !slices.Contains(r.may, s):
+		return heal.Monitor, cmp.Or(r.reason, reasonPeopleOnly), cmp.Or(r.why, "none of what is known to help is "+string(s)), true
+	case some && !slices.Contains(can, s):
+		return heal.Monitor, reasonNoRecovery, fmt.Sprintf("there is no %s of a %s: it goes to people", s, f.Target.Kind), true
 	}
-	return heal.Monitor, cmp.Or(r.reason, reasonPeopleOnly), cmp.Or(r.why, "none of what is known to help is "+string(s)), true
+	return s, "", "", false
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,11 +19,26 @@ import (
 // that matches counts; what it does not say stays as it is.
 type Rule struct {
 	Name     string        `json:"name"`
-	Match    string        `json:"match,omitempty"`  // CEL over failure, history, cause and time; none: every failure
+	Match    string        `json:"match,omitempty"`  // CEL over failure, history, cause, node, workload and time; none: every failure
 	Window   *Window       `json:"window,omitempty"` // when it counts; none: always
 	Severity heal.Severity `json:"severity,omitempty"`
 	Strategy heal.Strategy `json:"strategy,omitempty"`
-	Mode     heal.Mode     `json:"mode,omitempty"` // only ever tightens
+	Mode     heal.Mode     `json:"mode,omitempty"`   // only ever tightens
+	Budget   *Budget       `json:"budget,omitempty"` // none: only the guards' limits
+}
+
+// A Budget bounds what is done because of one rule, in the whole cluster.
+type Budget struct {
+	Actions int      `json:"actions"` // decisions that act
+	Per     Duration `json:"per"`
+}
+
+// String is the budget as people say it: 3 actions in 1h0m0s.
+func (b Budget) String() string {
+	if b.Actions == 1 {
+		return "1 action in " + b.Per.String()
+	}
+	return fmt.Sprintf("%d actions in %s", b.Actions, b.Per)
 }
 
 // A Matter is what rules are asked about.
@@ -32,7 +48,20 @@ type Matter struct {
 	Similar  int
 	Failed   int // tries in a row that did not help
 	Cause    heal.Cause
+	Node     Node
+	Workload Workload
 	Now      time.Time
+}
+
+// A Node is what is known of the node that a failure is on, or about.
+type Node struct {
+	Failing bool // it fails itself
+	Owners  int  // of pods that fail on it
+}
+
+// A Workload is what is known of the owner of what fails.
+type Workload struct {
+	Failing int // episodes of its pods that are going on
 }
 
 // What expressions see of a Matter. The names in the tags are the policy
@@ -63,7 +92,27 @@ type (
 		Confidence float64  `cel:"confidence"`
 		Evidence   []string `cel:"evidence"`
 	}
+	matchNode struct {
+		Name          string `cel:"name"`
+		Failing       bool   `cel:"failing"`
+		FailingOwners int64  `cel:"failing_owners"`
+		Nodes         int64  `cel:"nodes"`
+		NotReady      int64  `cel:"not_ready"`
+	}
+	matchWorkload struct {
+		Kind           string `cel:"kind"`
+		Namespace      string `cel:"namespace"`
+		Name           string `cel:"name"`
+		FailingPods    int64  `cel:"failing_pods"`
+		Available      int64  `cel:"available"`
+		Updated        int64  `cel:"updated"`
+		Revision       string `cel:"revision"`
+		NewestRevision string `cel:"newest_revision"`
+	}
 )
+
+// unsaid stands for a number that the watcher does not tell.
+const unsaid = -1
 
 const (
 	maxRules     = 200
@@ -74,11 +123,14 @@ const (
 func environment() (*cel.Env, error) {
 	return cel.NewEnv(
 		ext.NativeTypes(ext.ParseStructTags(true),
-			reflect.TypeFor[matchFailure](), reflect.TypeFor[matchHistory](), reflect.TypeFor[matchCause]()),
+			reflect.TypeFor[matchFailure](), reflect.TypeFor[matchHistory](), reflect.TypeFor[matchCause](),
+			reflect.TypeFor[matchNode](), reflect.TypeFor[matchWorkload]()),
 		ext.Strings(),
 		cel.Variable("failure", cel.ObjectType("policy.matchFailure")),
 		cel.Variable("history", cel.ObjectType("policy.matchHistory")),
 		cel.Variable("cause", cel.ObjectType("policy.matchCause")),
+		cel.Variable("node", cel.ObjectType("policy.matchNode")),
+		cel.Variable("workload", cel.ObjectType("policy.matchWorkload")),
 		cel.Variable("time", cel.TimestampType),
 	)
 }
@@ -133,9 +185,10 @@ func program(env *cel.Env, match string) (cel.Program, error) {
 
 // words of an expression that a typing error can be meant to be.
 var words = []string{
-	"failure", "history", "cause", "time",
+	"failure", "history", "cause", "node", "workload", "time",
 	"type", "reason", "severity", "kind", "namespace", "name", "owner_kind", "owner_name", "node", "detector", "description", "occurrence", "age", "metadata",
 	"similar", "failed", "confidence", "evidence",
+	"failing", "failing_owners", "nodes", "not_ready", "failing_pods", "available", "updated", "revision", "newest_revision",
 }
 
 var unknownWord = regexp.MustCompile(`undefined field '([^']+)'|undeclared reference to '([^']+)'`)
@@ -192,7 +245,24 @@ func (m Matter) variables() map[string]any {
 	if metadata == nil {
 		metadata = map[string]string{}
 	}
+	number := func(key string) int64 {
+		n, err := strconv.ParseInt(metadata[key], 10, 32)
+		if err != nil || n < 0 {
+			return unsaid
+		}
+		return n
+	}
+	owner := f.Affected()
 	return map[string]any{
+		"node": &matchNode{
+			Name: f.Node, Failing: m.Node.Failing, FailingOwners: int64(m.Node.Owners),
+			Nodes: number("nodes"), NotReady: number("nodes_not_ready"),
+		},
+		"workload": &matchWorkload{
+			Kind: owner.Kind, Namespace: owner.Namespace, Name: owner.Name, FailingPods: int64(m.Workload.Failing),
+			Available: number("workload_available"), Updated: number("workload_updated"),
+			Revision: metadata["revision"], NewestRevision: metadata["newest_revision"],
+		},
 		"failure": &matchFailure{
 			Type: string(f.Type), Reason: f.Reason, Severity: string(m.Severity),
 			Kind: f.Target.Kind, Namespace: f.Target.Namespace, Name: f.Target.Name,
@@ -211,20 +281,34 @@ func (r Rule) check(field string) error {
 	if r.Name == "" || len(r.Name) > maxName || r.Name != heal.Clean(r.Name, maxName) {
 		errs = append(errs, fmt.Errorf("%s.name: %q is not 1 to %d printable characters", field, heal.Clean(r.Name, maxName), maxName))
 	}
-	if r.Severity == "" && r.Strategy == "" && r.Mode == "" {
-		errs = append(errs, fmt.Errorf("%s: says nothing; want a severity, a strategy or a mode", field))
+	if r.Severity == "" && r.Strategy == "" && r.Mode == "" && r.Budget == nil {
+		errs = append(errs, fmt.Errorf("%s: says nothing; want a severity, a strategy, a mode or a budget", field))
 	}
 	if r.Severity != "" {
-		errs = append(errs, oneOf(field+".severity", r.Severity, heal.Severities))
+		errs = append(errs, OneOf(field+".severity", r.Severity, heal.Severities))
 	}
 	if r.Strategy != "" {
-		errs = append(errs, oneOf(field+".strategy", r.Strategy, heal.Strategies))
+		errs = append(errs, OneOf(field+".strategy", r.Strategy, heal.Strategies))
 	}
 	if r.Mode != "" {
-		errs = append(errs, oneOf(field+".mode", r.Mode, heal.Modes))
+		errs = append(errs, OneOf(field+".mode", r.Mode, heal.Modes))
 	}
 	if r.Window != nil {
 		errs = append(errs, r.Window.check(field+".window"))
+	}
+	if r.Budget != nil {
+		errs = append(errs, r.Budget.check(field+".budget"))
+	}
+	return errors.Join(errs...)
+}
+
+func (b Budget) check(field string) error {
+	var errs []error
+	if b.Actions < 1 || b.Actions > maxBudget {
+		errs = append(errs, fmt.Errorf("%s.actions: %d is out of bounds; want 1 to %d (mode observe is for none)", field, b.Actions, maxBudget))
+	}
+	if per := time.Duration(b.Per); per < minPer || per > maxPer {
+		errs = append(errs, fmt.Errorf("%s.per: %s is out of bounds; want %s to %s", field, per, minPer, maxPer))
 	}
 	return errors.Join(errs...)
 }

@@ -65,7 +65,7 @@ func (w Window) String() string {
 func (w Window) check(field string) error {
 	var errs []error
 	for i, d := range w.Days {
-		errs = append(errs, oneOf(fmt.Sprintf("%s.days[%d]", field, i), d, weekdays))
+		errs = append(errs, OneOf(fmt.Sprintf("%s.days[%d]", field, i), d, weekdays))
 	}
 	for _, t := range []struct{ name, text string }{{"from", w.From}, {"to", w.To}} {
 		if _, err := time.Parse("15:04", t.text); t.text != "" && err != nil {

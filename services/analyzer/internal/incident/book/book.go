@@ -1,4 +1,4 @@
-// Package book keeps the groups and boards of package incident in a bucket that
+// Package book keeps the groups, boards and purses of package incident in a bucket that
 // any number of analyzers share. It promises that no change of a group is lost,
 // and that one which is reported as made is stored. What is noted on boards
 // follows a moment later, and may be lost with the process.
@@ -24,11 +24,13 @@ const maxCached = 4096
 // written are written together, so a storm on one owner costs a write
 // for many announcements. It is safe for concurrent use.
 type Book struct {
-	store  *bus.Store[incident.Group]
-	boards *bus.Store[incident.Board]
-	groups glances[incident.Group]
-	seen   glances[incident.Board]
-	notes  notes
+	store     *bus.Store[incident.Group]
+	boards    *bus.Store[incident.Board]
+	purses    *bus.Store[incident.Purse]
+	colophons *bus.Store[colophon]
+	groups    glances[incident.Group]
+	seen      glances[incident.Board]
+	notes     notes
 
 	mu    sync.Mutex // guards cells and what is in them, except as noted
 	cells map[string]*cell
@@ -61,10 +63,12 @@ type turn struct {
 // New returns the book that b's incidents bucket holds.
 func New(b *bus.Bus) *Book {
 	return &Book{
-		store:  bus.NewStore[incident.Group](b, bus.IncidentsBucket),
-		boards: bus.NewStore[incident.Board](b, bus.IncidentsBucket),
-		cells:  map[string]*cell{},
-		notes:  notes{wake: make(chan struct{}, 1)},
+		store:     bus.NewStore[incident.Group](b, bus.IncidentsBucket),
+		boards:    bus.NewStore[incident.Board](b, bus.IncidentsBucket),
+		purses:    bus.NewStore[incident.Purse](b, bus.IncidentsBucket),
+		colophons: bus.NewStore[colophon](b, bus.IncidentsBucket),
+		cells:     map[string]*cell{},
+		notes:     notes{wake: make(chan struct{}, 1)},
 	}
 }
 
@@ -232,9 +236,30 @@ func (b *Book) Active(ctx context.Context, now time.Time) (map[heal.FailureType]
 	return active, nil
 }
 
-// Sweep deletes the groups and boards in which nothing is left to remember.
+// Incident finds the groups in which an incident has a part.
+func (b *Book) Incident(ctx context.Context, id string) ([]incident.Group, error) {
+	var found []incident.Group
+	err := b.store.All(ctx, func(_ string, g incident.Group, _ uint64) bool {
+		for _, s := range g.States {
+			if s.Incident.ID == id {
+				found = append(found, g)
+				break
+			}
+		}
+		return true
+	})
+	if err != nil && !bus.IsPermanent(err) {
+		return nil, fmt.Errorf("look for incident %s: %w", id, err)
+	}
+	return found, nil
+}
+
+// Sweep deletes the groups, boards and purses in which nothing is left to
+// remember.
 func (b *Book) Sweep(ctx context.Context, now time.Time, window time.Duration) (deleted int, err error) {
-	groups, err := forget(ctx, b.store, func(key string, g incident.Group) bool { return !isBoard(key) && g.Forgettable(now, window) })
+	groups, err := forget(ctx, b.store, func(key string, g incident.Group) bool {
+		return key != colophonKey && !isBoard(key) && !isPurse(key) && g.Forgettable(now, window)
+	})
 	if err != nil {
 		return groups, fmt.Errorf("sweep incidents: %w", err)
 	}
@@ -242,7 +267,11 @@ func (b *Book) Sweep(ctx context.Context, now time.Time, window time.Duration) (
 	if err != nil {
 		return groups + boards, fmt.Errorf("sweep boards: %w", err)
 	}
-	return groups + boards, nil
+	purses, err := forget(ctx, b.purses, func(key string, p incident.Purse) bool { return isPurse(key) && p.Idle(now) })
+	if err != nil {
+		return groups + boards + purses, fmt.Errorf("sweep budgets: %w", err)
+	}
+	return groups + boards + purses, nil
 }
 
 // forget deletes the keys whose values are of no use, unless they are written
