@@ -22,8 +22,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
+	_ "time/tzdata" // the policy's zones; a container has none
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -43,6 +48,7 @@ const Name = "notifier"
 type Config struct {
 	Settings    config.Settings // each channel takes what it needs; without NotificationEnabled all are silent
 	SendTimeout time.Duration   // for one attempt to hand over a message; default 10 s
+	Sweep       time.Duration   // between looks at what was kept back, and at digests; default 5 s
 	GiveUp      time.Duration   // a message is given up when it could not be handed over for so long; default 24 h
 }
 
@@ -75,11 +81,21 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if cfg.GiveUp == 0 {
 		cfg.GiveUp = 24 * time.Hour
 	}
+	if cfg.Sweep == 0 {
+		cfg.Sweep = 5 * time.Second
+	}
 	log := deps.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	lines, err := channel.Open(cfg.Settings, cfg.SendTimeout)
+	policy, err := readPolicy(cfg.Settings.NotifyPolicyFile)
+	if err != nil {
+		return config.Invalid(err)
+	}
+	lines, err := channel.OpenFor(cfg.Settings, cfg.SendTimeout, policy.Places())
+	if err == nil {
+		err = reachable(policy, lines)
+	}
 	if err != nil {
 		return config.Invalid(err)
 	}
@@ -98,12 +114,21 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 			return nil
 		})
 	}
-	d := dispatcher{bus: deps.Bus, log: log, metrics: m}
-	g, ctx := errgroup.WithContext(ctx)
+	d := newDesk(deps.Bus, log, m, policy, nil)
 	for _, line := range lines {
 		d.listeners = append(d.listeners, line.Listeners...)
 		m.expect(line.Name)
-		c := &courier{line: line, enabled: cfg.Settings.NotificationEnabled, giveUp: cfg.GiveUp, log: log.With("channel", line.Name), metrics: m}
+	}
+	if err := d.begin(ctx); err != nil {
+		return nil //nolint:nilerr // we were told to stop
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	deliveries := bus.NewStore[delivery](deps.Bus, bus.ConversationsBucket)
+	for _, line := range lines {
+		c := &courier{
+			line: line, enabled: cfg.Settings.NotificationEnabled, giveUp: cfg.GiveUp, log: log.With("channel", line.Name), metrics: m,
+			deliveries: deliveries, newest: d.newest, word: d.word,
+		}
 		g.Go(func() error {
 			return bus.Notifications.Consume(ctx, deps.Bus, bus.Consumer{
 				Name:    Name + "-" + line.Name,
@@ -113,13 +138,74 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 				Backoff: backoff,
 			}, c.deliver)
 		})
+		if line.Answers != nil && cfg.Settings.NotificationEnabled {
+			g.Go(func() error { return line.Answers(ctx, d.press) })
+		}
 	}
-	g.Go(func() error {
+	ready := make(chan struct{})
+	g.Go(func() error { return d.listen(ctx, sync.OnceFunc(func() { close(ready) })) })
+	hear := func(consume func() error) {
+		g.Go(func() error {
+			select {
+			case <-ready:
+				return consume()
+			case <-ctx.Done():
+				return nil
+			}
+		})
+	}
+	const workers, timeout = 8, 30 * time.Second
+	hear(func() error {
 		listening.Store(true)
 		defer listening.Store(false)
-		return bus.Results.Consume(ctx, deps.Bus, bus.Consumer{Name: Name, Workers: 4, Timeout: 30 * time.Second, Backoff: backoff}, d.dispatch)
+		return bus.Results.Consume(ctx, deps.Bus, bus.Consumer{Name: Name, Workers: workers, Timeout: timeout, Backoff: backoff}, d.result)
 	})
+	hear(func() error {
+		return bus.Decisions.Consume(ctx, deps.Bus, bus.Consumer{Name: Name + "-decisions", Workers: workers, Timeout: timeout, Backoff: backoff}, d.decision)
+	})
+	// So that a page does not wait for a thousand other decisions.
+	hear(func() error {
+		return bus.Decisions.Consume(ctx, deps.Bus, bus.Consumer{Name: Name + "-critical", Filter: "*.*." + string(heal.Critical) + ".>", Workers: 2, Timeout: timeout, Backoff: backoff}, d.decision)
+	})
+	hear(func() error {
+		return bus.Failures.Consume(ctx, deps.Bus, bus.Consumer{Name: Name + "-failures", Workers: workers, Timeout: timeout, Backoff: backoff}, d.failure)
+	})
+	hear(func() error { return d.sweep(ctx, cfg.Sweep) })
 	return g.Wait()
+}
+
+// readPolicy reads the policy in a file; without a name it is the default.
+func readPolicy(file string) (route.Policy, error) {
+	if file == "" {
+		return route.Parse(nil)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return route.Policy{}, fmt.Errorf("notify_policy_file: %w", err)
+	}
+	p, err := route.Parse(data)
+	if err != nil {
+		return p, fmt.Errorf("notify_policy_file %s: %w", file, err)
+	}
+	return p, nil
+}
+
+// reachable reports places in the policy that no channel has.
+func reachable(p route.Policy, lines []*channel.Line) error {
+	var have []string
+	for _, line := range lines {
+		for _, l := range line.Listeners {
+			have = append(have, strings.TrimSuffix(l.Channel+":"+l.To, ":"))
+		}
+	}
+	for i, r := range p.Routes {
+		for j, to := range r.To {
+			if !slices.Contains(have, to) {
+				return fmt.Errorf("notify_policy_file: routes[%d].to[%d]: %q is not a place of a configured channel; there are: %s", i, j, heal.Clean(to, 64), strings.Join(have, ", "))
+			}
+		}
+	}
+	return nil
 }
 
 // advise says once what the operator should know about the settings.
@@ -131,50 +217,28 @@ func advise(log *slog.Logger, s config.Settings, lines []*channel.Line) {
 			log.Warn("a channel's settings need a look", "channel", line.Name, "advice", w)
 		}
 	}
-	for _, setting := range channel.Unserved(s) {
-		log.Warn("a setting asks for a channel that this version does not have, nobody is told there", "setting", setting)
-	}
 	log.Info("notifier starts", "channels", names, "enabled", s.NotificationEnabled)
-}
-
-// A dispatcher is the first hop: results to notifications.
-type dispatcher struct {
-	bus       *bus.Bus
-	log       *slog.Logger
-	metrics   metrics
-	listeners []route.Listener
-}
-
-// dispatch stores one notification for each listener that is to hear of the
-// result. Doing so again does nothing: their ids follow from the result.
-func (d dispatcher) dispatch(ctx context.Context, m bus.Message[heal.Result]) error {
-	r := m.Data
-	told, spared := route.Route(d.listeners, r, time.Since(m.Stored))
-	var errs []error
-	for _, l := range told {
-		errs = append(errs, bus.Notifications.Publish(ctx, d.bus, heal.Notification{
-			Channel: l.Channel, To: l.To, Severity: r.Decision.Severity, Result: r,
-			Origin: heal.MakeOrigin(m.Event, m.Stored),
-		}))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	for _, l := range spared {
-		d.metrics.count(l.Channel, outcomeSuppressed)
-	}
-	d.log.Debug("result dispatched", "incident", r.Decision.IncidentID, "decision", r.Decision.ID, "outcome", r.Outcome, "told", len(told), "spared", len(spared))
-	return nil
 }
 
 // A courier is the second hop: notifications of one channel to the other side.
 type courier struct {
-	line    *channel.Line
-	enabled bool
-	giveUp  time.Duration
-	log     *slog.Logger
-	metrics metrics
-	failing atomic.Bool // so that a channel's trouble is said once, not with every message
+	line       *channel.Line
+	enabled    bool
+	giveUp     time.Duration
+	log        *slog.Logger
+	metrics    metrics
+	deliveries *bus.Store[delivery]
+	newest     func(ctx context.Context, n heal.Notification) (int, error)
+	word       func(ctx context.Context, channel string, reason error, now time.Time)
+	failing    atomic.Bool // so that a channel's trouble is said once, not with every message
+}
+
+// A delivery is what a place was told last of a conversation, and by which
+// message.
+type delivery struct {
+	Ref   channel.Ref `json:"ref,omitempty"`
+	Seq   int         `json:"seq"`
+	Again int         `json:"again,omitempty"`
 }
 
 // deliver hands one notification over. It is done with it only when the other
@@ -184,29 +248,95 @@ func (c *courier) deliver(ctx context.Context, m bus.Message[heal.Notification])
 		c.metrics.count(c.line.Name, outcomeSuppressed)
 		return nil
 	}
-	err := c.line.Send(ctx, m.Data)
+	err := c.tell(ctx, m.Data)
+	if errors.Is(err, errOvertaken) {
+		c.metrics.count(c.line.Name, outcomeSuppressed)
+		return nil
+	}
 	now := time.Now()
 	outcome, err := judge(err, m.Attempt, now.Sub(m.Stored), c.giveUp)
 	c.metrics.count(c.line.Name, outcome)
-	d := m.Data.Result.Decision
 	switch outcome {
 	case outcomeSent:
 		since := m.Data.Origin.Stored
-		if since.IsZero() {
+		if since.IsZero() || m.Data.Again > 0 {
 			since = m.Stored
 		}
 		latency := max(0, now.Sub(since))
 		c.metrics.latency.WithLabelValues(c.line.Name).Observe(latency.Seconds())
-		c.log.Info("told", "to", m.Data.To, "incident", d.IncidentID, "decision", d.ID, "target", d.Target.String(), "outcome", m.Data.Result.Outcome, "latency", latency.String())
+		c.log.Info("told", "to", m.Data.To, "incident", m.Data.Conversation(), "phase", m.Data.Phase, "decision", m.Data.About().ID, "target", m.Data.Head().Target.String(), "outcome", m.Data.Result.Outcome, "latency", latency.String())
 		if c.failing.Swap(false) {
 			c.log.Info("channel takes messages again")
 		}
 	case outcomeRetried:
 		if !c.failing.Swap(true) {
-			c.log.Warn("channel takes no messages, trying again until it does", "incident", d.IncidentID, "decision", d.ID, "err", err)
+			c.log.Warn("channel takes no messages, trying again until it does", "incident", m.Data.Conversation(), "decision", m.Data.About().ID, "err", err)
 		}
+	case outcomeFailed:
+		c.word(ctx, c.line.Name, err, now)
 	}
 	return err
+}
+
+// errOvertaken says that the place knows more already, or will by a message
+// that is on its way.
+var errOvertaken = errors.New("overtaken")
+
+// tell hands n over, unless its place knows it, and remembers that. What is
+// remembered before the first message lets a channel that can look find out
+// what became of it when we die in between.
+func (c *courier) tell(ctx context.Context, n heal.Notification) error {
+	if n.Seq == 0 {
+		_, err := c.line.Tell(ctx, n, "") // a machine's, which has no conversation
+		return err
+	}
+	key := key("m", heal.ID("k", n.Channel, n.To, n.Conversation()))
+	d, rev, err := c.deliveries.Get(ctx, key)
+	switch {
+	case errors.Is(err, bus.ErrNotFound):
+		d = delivery{}
+		if c.line.Talks() {
+			if rev, err = c.deliveries.Create(ctx, key, delivery{Ref: channel.Begun}); err != nil {
+				return err
+			}
+		}
+	case err != nil:
+		return err
+	case n.Seq < d.Seq, n.Seq == d.Seq && n.Again <= d.Again:
+		return errOvertaken
+	}
+	if c.line.Talks() && n.Digest == nil {
+		newest, err := c.newest(ctx, n)
+		if err != nil {
+			return err
+		}
+		if newest > n.Seq {
+			return errOvertaken
+		}
+	}
+	after, err := c.line.Tell(ctx, n, d.Ref)
+	if err != nil {
+		return err
+	}
+	d = delivery{Ref: after, Seq: n.Seq, Again: n.Again}
+	if rev == 0 {
+		_, err = c.deliveries.Create(ctx, key, d)
+	} else {
+		_, err = c.deliveries.Update(ctx, key, d, rev)
+	}
+	return err
+}
+
+// newest is the change of n's incident that n's place is told of last.
+func (d *desk) newest(ctx context.Context, n heal.Notification) (int, error) {
+	i, _, err := d.talks.Get(ctx, incidentKey(n.Conversation()))
+	if errors.Is(err, bus.ErrNotFound) {
+		return 0, nil
+	}
+	if t := i.Told[route.Listener{Channel: n.Channel, To: n.To}.Place()]; !t.Kept && t.Digest == "" {
+		return t.Seq, err
+	}
+	return 0, err
 }
 
 // judge says what becomes of a message that Send returned err for, at its

@@ -15,6 +15,7 @@ import (
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/story"
+	"github.com/selfheal/selfheal/services/notifier/internal/talk"
 )
 
 // An alertmanager groups, silences and routes by rules of its own
@@ -52,7 +53,7 @@ func openAlertmanager(o options) (*Line, error) {
 		return nil, fmt.Errorf("alertmanager_url: want https://, got http:// to %s; http:// is only for a loopback host and for name.namespace.svc", host)
 	}
 	lasts := max(alertLasts, 3*o.RecoveryTimeout) // announcements are at most one recovery_timeout apart; one or two may be lost
-	return &Line{Channel: alertmanager{p, lasts}, Listeners: []route.Listener{{Audience: route.Record}}}, nil
+	return &Line{Channel: alertmanager{p, lasts}, Listeners: []route.Listener{{Audience: route.Record, Ends: true}}}, nil
 }
 
 // Send implements Channel.
@@ -79,20 +80,20 @@ type alert struct {
 // fired is no news to Alertmanager.
 func renderAlerts(n heal.Notification, lasts time.Duration) []alert {
 	s := story.Of(n).Map(unlink)
-	d := n.Result.Decision
-	begins, told := d.Failure.FirstSeen, cmp.Or(n.Origin.Time, n.Result.StartedAt)
+	f := failureOf(n)
+	begins, told := f.FirstSeen, cmp.Or(n.Origin.Time, n.Result.StartedAt, f.ResolvedAt)
 	if told.Before(begins) {
 		told = begins // by another clock; an end before the beginning is refused
 	}
 	a := alert{Annotations: alertAnnotations(s), StartsAt: begins.UTC(), EndsAt: told.UTC()}
 	a.GeneratorURL = a.Annotations["report_url"]
 	severities := heal.Severities
-	if over := proven(n.Result) || n.Result.Reason == heal.ReasonRecovered; !over {
+	if over := n.Failure != nil || talk.Proven(n.Result) || n.Result.Reason == heal.ReasonRecovered; !over {
 		severities, a.EndsAt = []heal.Severity{n.Severity}, a.EndsAt.Add(lasts)
 	}
 	var all []alert
 	for _, severity := range severities {
-		a.Labels = alertLabels(d, severity, s.Cluster)
+		a.Labels = alertLabels(f, n.Conversation(), severity, s.Cluster)
 		all = append(all, a)
 	}
 	return all
@@ -100,12 +101,12 @@ func renderAlerts(n heal.Notification, lasts time.Duration) []alert {
 
 // alertLabels are what an alert is known by, so the incident is one of them:
 // two pods of one owner may fail alike, and end apart.
-func alertLabels(d heal.Decision, severity heal.Severity, cluster string) map[string]string {
-	affected := d.Failure.Affected()
+func alertLabels(f heal.Failure, incident string, severity heal.Severity, cluster string) map[string]string {
+	affected := f.Affected()
 	labels := map[string]string{}
 	for name, value := range map[string]string{
-		"alertname": d.Failure.Reason, "severity": string(severity), "type": string(d.Type), "cluster": cluster,
-		"namespace": affected.Namespace, "owner": affected.Kind + "/" + affected.Name, "incident": incidentKey(d.IncidentID),
+		"alertname": f.Reason, "severity": string(severity), "type": string(f.Type), "cluster": cluster,
+		"namespace": affected.Namespace, "owner": affected.Kind + "/" + affected.Name, "incident": incidentKey(incident),
 	} {
 		if text := unlink(heal.Clean(value, heal.MaxText)); text != "" { // to Alertmanager an empty label is none
 			labels[name] = text

@@ -34,7 +34,7 @@ func TestAnAlertFiresUntilTheFailureIsOver(t *testing.T) {
 	s := settings()
 	s.AlertmanagerURL = to
 	line := openOne(t, s)
-	if diff := cmp.Diff([]route.Listener{{Channel: "alertmanager", Audience: route.Record}}, line.Listeners); diff != "" {
+	if diff := cmp.Diff([]route.Listener{{Channel: "alertmanager", Audience: route.Record, Ends: true}}, line.Listeners); diff != "" {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
 	unverified := sample.Healed()

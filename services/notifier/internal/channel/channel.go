@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +29,36 @@ type Channel interface {
 	Send(ctx context.Context, n heal.Notification) error
 }
 
+// A talker is a Channel that can add to what it said before of an incident.
+// Tell gets what its last call for the conversation at that place returned:
+// nothing at first, and Begun when a first call was begun, and nobody knows
+// what became of it.
+type talker interface {
+	Tell(ctx context.Context, n heal.Notification, before Ref) (Ref, error)
+}
+
+// A Ref is what a channel remembers of a conversation: the id of its message.
+type Ref string
+
+// Begun stands where a Ref will stand once the first message was taken.
+const Begun Ref = "?"
+
+// A Press is a person's pressing one of the buttons of a message.
+type Press struct {
+	User     string // the id, which its bearer cannot change
+	Action   string // approve, reject, pause, explain
+	Incident string
+	Decision string
+}
+
+// The buttons.
+const (
+	Approve = "approve"
+	Reject  = "reject"
+	PauseIt = "pause"
+	Explain = "explain"
+)
+
 // A kind is one sort of channel. open returns nil when the settings do not ask
 // for it, and an error when they ask for what cannot work.
 type kind struct {
@@ -44,12 +73,14 @@ var kinds = []kind{
 	{"email", openEmail},
 	{"alertmanager", openAlertmanager},
 	{"webhook", openWebhook},
+	{"shoutrrr", openShoutrrr},
 }
 
 // options are what a channel is opened with.
 type options struct {
 	config.Settings               // each channel takes what it needs
 	timeout         time.Duration // for one attempt to hand over a message
+	routed          []string      // further places on the channel that the policy's routes name
 }
 
 // A Line is a channel that is configured.
@@ -57,16 +88,37 @@ type Line struct {
 	Name      string
 	Listeners []route.Listener
 	Warnings  []string // what the operator should know about its settings
+
+	// Answers listens for people who press a button, until ctx is done, and
+	// shows them what press says. It is nil where there are no buttons.
+	Answers func(ctx context.Context, press func(context.Context, Press) string) error
+
 	Channel
+}
+
+// Talks reports whether the line can add to what it said before.
+func (l *Line) Talks() bool { _, ok := l.Channel.(talker); return ok }
+
+// Tell hands n over; a line that cannot talk says each thing for itself.
+func (l *Line) Tell(ctx context.Context, n heal.Notification, before Ref) (Ref, error) {
+	if t, ok := l.Channel.(talker); ok {
+		return t.Tell(ctx, n, before)
+	}
+	return before, l.Send(ctx, n)
 }
 
 // Open opens every channel that the settings ask for. timeout is for one
 // attempt to hand over a message. All that is wrong is reported at once.
 func Open(s config.Settings, timeout time.Duration) ([]*Line, error) {
+	return OpenFor(s, timeout, nil)
+}
+
+// OpenFor is Open for a policy whose routes name places, by channel.
+func OpenFor(s config.Settings, timeout time.Duration, routed map[string][]string) ([]*Line, error) {
 	var lines []*Line
 	var errs []error
 	for _, k := range kinds {
-		line, err := k.open(options{s, timeout})
+		line, err := k.open(options{s, timeout, routed[k.name]})
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -81,20 +133,6 @@ func Open(s config.Settings, timeout time.Duration) ([]*Line, error) {
 		lines = append(lines, line)
 	}
 	return lines, errors.Join(errs...)
-}
-
-// Unserved names the settings that ask for a channel that there is not.
-func Unserved(s config.Settings) []string {
-	var names []string
-	for name, set := range map[string]bool{
-		"slack_bot_token": s.SlackBotToken != "",
-	} {
-		if set {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 // A SendError is why a notification was not taken, and what may help.
@@ -114,12 +152,6 @@ const redacted = "***"
 // of all that looks like one: whoever may name a pod could send the person on
 // call anywhere.
 func unlink(text string) string { return strings.ReplaceAll(text, "://", "[:]//") }
-
-// proven reports whether the trouble was seen to be over, on the live cluster,
-// after what we did.
-func proven(r heal.Result) bool {
-	return r.Outcome == heal.Succeeded && r.Verification != nil && r.Verification.Passed
-}
 
 // keyForm is what any system takes as a key: PagerDuty's may have 255 characters.
 var keyForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,255}$`)

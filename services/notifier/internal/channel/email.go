@@ -69,11 +69,19 @@ func openEmail(o options) (*Line, error) {
 		return nil, err
 	}
 	m.from.Name = cmp.Or(m.from.Name, heal.Product)
-	if len(o.EmailRecipients) == 0 {
+	if len(o.EmailRecipients)+len(o.routed) == 0 {
 		return nil, errors.New("email_recipients: want at least one address, because email_smtp_server is set")
 	}
+	for _, text := range o.routed {
+		if m.to[text], err = parseAddress("notify_policy_file: routes: email", text); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(o.EmailRecipients, text) {
+			line.Listeners = append(line.Listeners, route.Listener{To: text, Audience: route.Routed})
+		}
+	}
 	for i, text := range o.EmailRecipients {
-		if m.to[text] != nil {
+		if slices.Contains(o.EmailRecipients[:i], text) {
 			continue
 		}
 		if m.to[text], err = parseAddress(fmt.Sprintf("email_recipients[%d]", i), text); err != nil {
@@ -239,13 +247,13 @@ const maxSubject = 240
 // renderEmail writes n as a message from one address to another. It is pure:
 // the same notification is the same message, byte by byte.
 func renderEmail(n heal.Notification, from, to *mail.Address) (*gomail.Msg, error) {
-	e := email{story.Of(n).Map(unlink), accents[n.Result.Outcome]}
+	e := email{story.Of(n).Map(unlink), accent(n)}
 	var page strings.Builder
 	if err := emailPage.Execute(&page, e); err != nil {
 		return nil, err
 	}
 	text := e.text()
-	incident := incidentKey(n.Result.Decision.IncidentID)
+	incident := incidentKey(n.Conversation())
 	_, domain, _ := strings.Cut(from.Address, "@")
 
 	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent(), gomail.WithBoundary(heal.ID("b", text, page.String())))
@@ -280,6 +288,16 @@ func (e email) subject(s heal.Severity) string {
 // accents tell the outcomes apart, on white and on black.
 var accents = map[heal.Outcome]string{
 	heal.Succeeded: "#2e9e5b", heal.Failed: "#d64545", heal.TimedOut: "#e08a00", heal.Rejected: "#e08a00", heal.Skipped: "#6b7785", heal.DryRun: "#6b7785",
+}
+
+func accent(n heal.Notification) string {
+	switch {
+	case n.Phase.Over() || n.Digest != nil && n.Digest.Over:
+		return accents[heal.Succeeded]
+	case n.Phase == heal.PhaseGivenUp:
+		return accents[heal.Failed]
+	}
+	return cmp.Or(accents[n.Result.Outcome], accents[heal.Skipped])
 }
 
 //go:embed email.html

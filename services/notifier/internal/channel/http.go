@@ -131,19 +131,28 @@ func (r reach) control(_, address string, _ syscall.RawConn) error {
 // maxAsked bounds how long we leave the other side alone because it asks so.
 const maxAsked = time.Hour
 
+// maxAnswer is more than any answer that is read has.
+const maxAnswer = 4 << 20
+
 // post sends body once.
 func (p *poster) post(ctx context.Context, header http.Header, body []byte) error {
+	_, err := p.exchange(ctx, header, body, 0)
+	return err
+}
+
+// exchange sends body once, and returns as much of the answer as is asked for.
+func (p *poster) exchange(ctx context.Context, header http.Header, body []byte, most int64) ([]byte, error) {
 	if left := p.closed(time.Now()); left > 0 {
-		return &SendError{Reason: fmt.Sprintf("%s: %s asked for a pause, %s of it left", p.setting, p.url.Hostname(), left.Round(time.Second)), After: left}
+		return nil, &SendError{Reason: fmt.Sprintf("%s: %s asked for a pause, %s of it left", p.setting, p.url.Hostname(), left.Round(time.Second)), After: left}
 	}
 	if err := p.pace.Wait(ctx); err != nil {
-		return p.failed(err)
+		return nil, p.failed(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url.String(), bytes.NewReader(body))
 	if err != nil {
-		return permanent("%s: %s", p.setting, p.scrub(err.Error()))
+		return nil, permanent("%s: %s", p.setting, p.scrub(err.Error()))
 	}
 	for key, values := range header {
 		req.Header[key] = values
@@ -157,10 +166,17 @@ func (p *poster) post(ctx context.Context, header http.Header, body []byte) erro
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer within %s", p.timeout)
 		}
-		return p.failed(err)
+		return nil, p.failed(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return p.judge(resp)
+	if err := p.judge(resp); err != nil || most == 0 {
+		return nil, err
+	}
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, most))
+	if err != nil {
+		return nil, p.failed(err)
+	}
+	return answer, nil
 }
 
 func (p *poster) failed(err error) error {
@@ -236,6 +252,10 @@ func secretParts(u *url.URL) []string {
 		password, _ := u.User.Password()
 		parts = append(parts, u.User.String(), u.User.Username(), password)
 	}
+	return longestFirst(parts)
+}
+
+func longestFirst(parts []string) []string {
 	// A short one may be a word of any message, and gives little away.
 	parts = slices.DeleteFunc(parts, func(s string) bool { return len(s) < 6 })
 	slices.SortFunc(parts, func(a, b string) int { return cmp.Or(len(b)-len(a), cmp.Compare(a, b)) })

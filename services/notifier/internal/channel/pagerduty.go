@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,14 +18,21 @@ import (
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/story"
+	"github.com/selfheal/selfheal/services/notifier/internal/talk"
 )
 
 // pagerDuty wakes people by PagerDuty's Events API v2
 // (https://developer.pagerduty.com/docs/events-api-v2/overview/). All events of
 // an incident have its id as their dedup_key, so one that comes twice, or a
 // second attempt that fails too, rings nobody's phone again.
+//
+// An alert is triggered when there is something to see, acknowledged when we
+// act, and resolved when it is seen to be over. As PagerDuty notifies nobody of
+// what happens to an acknowledged alert, a failure after that is an alert of
+// its own, for a person, which is resolved together with the first.
 type pagerDuty struct {
 	*poster
+	changes    *poster
 	routingKey config.Secret
 }
 
@@ -47,23 +55,135 @@ func openPagerDuty(o options) (*Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.secrets = append(p.secrets, o.PagerDutyRoutingKey.Reveal())
-	p.pace = rate.NewLimiter(pagerDutyPace, 1)
-	if slices.Contains([]string{"events.pagerduty.com", "events.eu.pagerduty.com"}, p.url.Hostname()) {
-		p.limit(public)
+	changes, err := newPoster("pagerduty_api_url", config.Secret(strings.TrimSuffix(api, "enqueue")+"change/enqueue"), o.timeout)
+	if err != nil {
+		return nil, err
 	}
-	return &Line{Channel: pagerDuty{p, o.PagerDutyRoutingKey}, Listeners: []route.Listener{{Audience: route.OnCall}}}, nil
+	for _, each := range []*poster{p, changes} {
+		each.secrets = append(each.secrets, o.PagerDutyRoutingKey.Reveal())
+		each.pace = rate.NewLimiter(pagerDutyPace, 1)
+		if slices.Contains([]string{"events.pagerduty.com", "events.eu.pagerduty.com"}, p.url.Hostname()) {
+			each.limit(public)
+		}
+	}
+	changes.pace = p.pace // both are for one key
+	return &Line{Channel: pagerDuty{p, changes, o.PagerDutyRoutingKey}, Listeners: []route.Listener{
+		{Audience: route.OnCall, Edits: true}, {To: changesPlace, Audience: route.Changes},
+	}}, nil
 }
+
+// changesPlace is where what was done to the cluster is logged.
+const changesPlace = "changes"
+
+// What is remembered of an alert.
+const (
+	alertOpen   Ref = "open"
+	alertAcked  Ref = "acknowledged"
+	alertPerson Ref = "person" // a second one was opened
+)
+
+// Tell implements talker.
+func (p pagerDuty) Tell(ctx context.Context, n heal.Notification, before Ref) (Ref, error) {
+	if n.To == changesPlace {
+		return before, p.Send(ctx, n)
+	}
+	key := incidentKey(n.Conversation())
+	type step struct{ action, key string }
+	var steps []step
+	after := before
+	phase := n.Phase
+	if n.Digest != nil && n.Digest.Over {
+		phase = heal.PhaseResolved
+	}
+	switch {
+	case phase.Over():
+		steps, after = []step{{pagerDutyResolve, key}}, ""
+		if before == alertPerson {
+			steps = append(steps, step{pagerDutyResolve, personKey(key)})
+		}
+	case phase == heal.PhaseActing && before == alertPerson:
+		steps = []step{{pagerDutyAcknowledge, key}}
+	case phase == heal.PhaseActing:
+		if before != alertOpen && before != alertAcked {
+			steps = []step{{pagerDutyTrigger, key}}
+		}
+		steps, after = append(steps, step{pagerDutyAcknowledge, key}), alertAcked
+	case before == alertAcked || before == alertPerson:
+		steps, after = []step{{pagerDutyTrigger, personKey(key)}}, alertPerson
+	default:
+		steps, after = []step{{pagerDutyTrigger, key}}, alertOpen
+	}
+	for _, s := range steps {
+		if err := p.event(ctx, n, s.action, s.key); err != nil {
+			return before, err // none of them does harm when it comes again
+		}
+	}
+	return after, nil
+}
+
+// personKey is of the alert for a person, after what we did did not help.
+func personKey(key string) string { return incidentKey(key + "-person") }
 
 // Send implements Channel. The request is our own rather than the library's
 // client's: that shows the answer, in which our routing key may stand, in its
 // errors, and loses how long we were asked to wait.
 func (p pagerDuty) Send(ctx context.Context, n heal.Notification) error {
-	body, err := json.Marshal(renderPagerDuty(n, p.routingKey.Reveal()))
+	if n.To == changesPlace {
+		return sendJSON(ctx, p.changes, renderChange(n, p.routingKey.Reveal()))
+	}
+	return sendJSON(ctx, p.poster, renderPagerDuty(n, p.routingKey.Reveal()))
+}
+
+// event sends n as one event of a kind.
+func (p pagerDuty) event(ctx context.Context, n heal.Notification, action, key string) error {
+	e := renderPagerDuty(n, p.routingKey.Reveal())
+	e.Action, e.DedupKey = action, key
+	if action != pagerDutyTrigger {
+		e.Payload, e.Links, e.Client = nil, nil, "" // only a trigger has them
+	}
+	return sendJSON(ctx, p.poster, e)
+}
+
+func sendJSON(ctx context.Context, p *poster, v any) error {
+	body, err := json.Marshal(v)
 	if err != nil {
-		return permanent("pagerduty: %s", err)
+		return permanent("%s: %s", p.setting, err)
 	}
 	return p.post(ctx, http.Header{"Content-Type": {"application/json"}}, body)
+}
+
+// A change is a change event
+// (https://developer.pagerduty.com/docs/events-api-v2/send-change-events/).
+type change struct {
+	RoutingKey string              `json:"routing_key"`
+	Payload    changePayload       `json:"payload"`
+	Links      []map[string]string `json:"links,omitempty"`
+}
+
+type changePayload struct {
+	Summary   string         `json:"summary"`
+	Source    string         `json:"source"`
+	Timestamp string         `json:"timestamp"`
+	Details   map[string]any `json:"custom_details"`
+}
+
+// renderChange writes what was done to the cluster.
+func renderChange(n heal.Notification, routingKey string) change {
+	e := renderPagerDuty(n, routingKey)
+	return change{RoutingKey: routingKey, Links: toText(e.Links), Payload: changePayload{
+		Summary: e.Payload.Summary, Source: e.Payload.Source, Timestamp: n.Result.StartedAt.UTC().Format(time.RFC3339Nano),
+		Details: map[string]any{"incident": e.DedupKey, "strategy": string(n.Result.Decision.Strategy), "outcome": string(n.Result.Outcome)},
+	}}
+}
+
+func toText(links []any) []map[string]string {
+	var all []map[string]string
+	for _, l := range links {
+		if m, ok := l.(map[string]string); ok {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 // The event actions.
@@ -82,7 +202,7 @@ const (
 // nobody of an acknowledged alert, so its failure would go unheard.
 func pagerDutyAction(r heal.Result) string {
 	switch {
-	case proven(r):
+	case talk.Proven(r):
 		return pagerDutyResolve
 	case r.Outcome == heal.Succeeded:
 		return pagerDutyAcknowledge
@@ -105,25 +225,28 @@ var pagerDutySeverity = map[heal.Severity]string{heal.Low: "info", heal.Medium: 
 // is, but makes links of what looks like one.
 func renderPagerDuty(n heal.Notification, routingKey string) pagerduty.V2Event {
 	s := story.Of(n).Map(unlink)
-	d := n.Result.Decision
-	affected := d.Failure.Affected()
-	summary, source := s.Headline, d.Failure.Target.String()
+	f := failureOf(n)
+	affected := f.Affected()
+	summary, source := s.Headline, f.Target.String()
+	if n.Digest != nil {
+		source, affected = heal.Product, heal.Target{Kind: "Digest", Name: n.Digest.Kind}
+	}
 	if s.Cluster != "" {
 		summary, source = summary+" ("+s.Cluster+")", s.Cluster+"/"+source
 	}
 	e := pagerduty.V2Event{
 		RoutingKey: routingKey,
 		Action:     pagerDutyAction(n.Result),
-		DedupKey:   incidentKey(d.IncidentID),
+		DedupKey:   incidentKey(n.Conversation()),
 		Client:     heal.Product,
 		Payload: &pagerduty.V2Payload{
 			Summary:   clip(summary, pagerDutySummary),
 			Source:    clip(source, pagerDutyField),
 			Severity:  pagerDutySeverity[n.Severity],
-			Timestamp: d.Failure.Timestamp.UTC().Format(time.RFC3339Nano),
+			Timestamp: cmp.Or(f.Timestamp.Time, n.Origin.Time, time.Unix(0, 0)).UTC().Format(time.RFC3339Nano),
 			Component: clip(affected.Kind+"/"+affected.Name, pagerDutyField),
 			Group:     clip(affected.Namespace, pagerDutyField),
-			Class:     clip(string(d.Type)+"/"+unlink(heal.Clean(d.Failure.Reason, heal.MaxText)), pagerDutyField),
+			Class:     clip(string(f.Type)+"/"+unlink(heal.Clean(f.Reason, heal.MaxText)), pagerDutyField),
 			Details:   pagerDutyDetails(s),
 		},
 	}
@@ -146,4 +269,12 @@ func pagerDutyDetails(s story.Story) map[string]any {
 		details[c.Title] = c.Lines
 	}
 	return details
+}
+
+// failureOf is the failure that n is about; a digest is about none.
+func failureOf(n heal.Notification) heal.Failure {
+	if n.Failure != nil {
+		return *n.Failure
+	}
+	return n.About().Failure
 }

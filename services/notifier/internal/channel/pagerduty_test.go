@@ -176,7 +176,7 @@ func (p *pager) open(t *testing.T) *Line {
 func TestOneIncidentRingsOnceAndEndsOnlyWhenProven(t *testing.T) {
 	p := newPager(t)
 	line := p.open(t)
-	if diff := cmp.Diff([]route.Listener{{Channel: "pagerduty", Audience: route.OnCall}}, line.Listeners); diff != "" {
+	if diff := cmp.Diff([]route.Listener{{Channel: "pagerduty", Audience: route.OnCall, Edits: true}, {Channel: "pagerduty", To: "changes", Audience: route.Changes}}, line.Listeners); diff != "" {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
 	line.Channel.(pagerDuty).pace.SetLimit(1000) // the pace has its own test

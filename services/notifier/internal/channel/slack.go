@@ -32,6 +32,9 @@ type slackHooks struct {
 const slackPace = rate.Limit(1)
 
 func openSlack(o options) (*Line, error) {
+	if o.SlackBotToken != "" {
+		return openSlackBot(o)
+	}
 	if o.SlackWebhookURL == "" && o.SlackIncidentWebhookURL == "" {
 		return nil, nil
 	}

@@ -302,14 +302,3 @@ func TestWithoutSettingsThereIsNoChannel(t *testing.T) {
 		t.Errorf("%d channels, %v; want none", len(lines), err)
 	}
 }
-
-func TestSettingsOfAbsentChannelsAreNamed(t *testing.T) {
-	s := settings()
-	if got := Unserved(s); len(got) != 0 {
-		t.Errorf("got %q, want none", got)
-	}
-	s.SlackBotToken, s.EmailSMTPServer, s.PagerDutyEnabled = "xoxb-1", "mail.example.com", true
-	if diff := cmp.Diff([]string{"slack_bot_token"}, Unserved(s)); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-}

@@ -1,5 +1,6 @@
-// Package route says who hears of a result: the contract's routes, and what is
-// worth a person's attention at all. It is pure: no bus, no clock, no log.
+// Package route says who hears of what, and when: the contract's routes or the
+// operator's, what is worth a person's attention, and what is kept back. It is
+// pure: no bus, no clock, no log.
 package route
 
 import (
@@ -7,6 +8,7 @@ import (
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/notifier/internal/talk"
 )
 
 // An Audience is who listens on a channel, and so what it hears.
@@ -18,6 +20,8 @@ const (
 	Monitoring Audience = "monitoring" // people who look now and then: low and medium
 	Incident   Audience = "incident"   // people who mend things: high and critical
 	OnCall     Audience = "on_call"    // the person who is woken: critical
+	Routed     Audience = "routed"     // what the policy's routes say, and nothing else
+	Changes    Audience = "changes"    // a log of what was changed
 )
 
 // hears are the contract's notification routes.
@@ -26,6 +30,7 @@ var hears = map[Audience][]heal.Severity{
 	Monitoring: {heal.Low, heal.Medium},
 	Incident:   {heal.High, heal.Critical},
 	OnCall:     {heal.Critical},
+	Changes:    heal.Severities,
 }
 
 // A Listener is one place on a configured channel.
@@ -33,51 +38,171 @@ type Listener struct {
 	Channel  string
 	To       string // where on the channel: "#incidents"; empty where there is only one place
 	Audience Audience
+	Edits    bool // its message is changed as the incident goes on, so each change is worth telling
+	Ends     bool // of a Record: it hears of failures that are over as well
 }
+
+// Place is the key of the listener.
+func (l Listener) Place() string { return talk.Place(l.Channel, l.To) }
+
+// people reports whether somebody reads what is told there.
+func (l Listener) people() bool { return l.Audience != Record && l.Audience != Changes }
 
 // News is how long a result is news. What comes later, because the notifier
 // was installed or started again only now, is not told to people any more; a
 // Record hears it all the same.
 const News = 24 * time.Hour
 
-// Route returns the listeners that are told of r, which is age old, and those
-// that its severity would have reached but that are spared it.
-func Route(listeners []Listener, r heal.Result, age time.Duration) (told, spared []Listener) {
-	worth := age <= News && WorthTelling(r)
-	for _, l := range listeners {
-		switch {
-		case !slices.Contains(hears[l.Audience], r.Decision.Severity):
-		case l.Audience == Record || worth:
-			told = append(told, l)
-		default:
-			spared = append(spared, l)
+// A Case is what is to be told, and all that bears upon whom.
+type Case struct {
+	Incident talk.Incident // with the news
+	News     talk.News
+	Worth    bool // of a person's attention
+	Stored   time.Time
+	Now      time.Time
+	Since    time.Time // when people were first told anything; before that is history
+	Silences []heal.Silence
+}
+
+// A Course is what becomes of news at one place.
+type Course string
+
+// The courses.
+const (
+	Not     Course = ""       // it does not concern the place
+	Tell    Course = "tell"   // now
+	Spare   Course = "spare"  // it is not worth telling
+	Keep    Course = "keep"   // perhaps later
+	EachDay Course = "daily"  // in the digest of the day
+	Past    Course = "past"   // in the digest of what was before we began
+	Silent  Course = "silent" // kept back by a silence or a mute window
+)
+
+// Decide says what becomes of the news at l.
+func (p Policy) Decide(l Listener, listeners []Listener, c Case) Course {
+	if !l.people() {
+		return machine(l, c)
+	}
+	told, before := c.Incident.Told[l.Place()]
+	heard := before && !told.Kept && told.Digest == ""
+	switch {
+	case !before && (c.News.Over != nil || !slices.Contains(p.routed(listeners, c), l)):
+		return Not
+	case !c.Worth, c.Now.Sub(c.Stored) > News:
+		return Spare
+	case !l.Edits && c.News.Decision != nil && c.Incident.Phase != heal.PhaseWaiting:
+		return Not // its result follows, and says more
+	case c.Incident.Phase.Over() && before && told.Kept:
+		return Spare // nobody knows that it ever was
+	case c.News.Over != nil && (!before || told.Phase.Over()):
+		return Spare
+	case before && told.Digest != "":
+		return Keep // its digest tells
+	case c.Incident.Phase.Over() && heard:
+		return Tell // the end never waits
+	case p.Quiet(c.Incident, c.News.Failure(), c.Silences, c.Now):
+		return Silent
+	case c.Stored.Before(c.Since):
+		return Past
+	case p.Daily != nil && slices.Contains(p.Daily.Severities, c.Incident.Severity):
+		return EachDay
+	case !heard && p.Group.Wait > 0 && c.Incident.Severity != heal.Critical && !c.Incident.Phase.Over():
+		return Keep
+	case !l.Edits && heard && told.Phase == c.Incident.Phase && c.Now.Sub(told.At) < time.Duration(p.Group.Interval):
+		return Keep
+	}
+	return Tell
+}
+
+// machine is Decide for those who are not people.
+func machine(l Listener, c Case) Course {
+	r := c.News.Result
+	switch {
+	case l.Audience == Changes && r != nil && changed(*r):
+		return Tell
+	case l.Audience == Record && (r != nil || c.News.Over != nil && l.Ends):
+		return Tell
+	}
+	return Not
+}
+
+// disruptive is what others may notice: more than one pod that is made anew.
+var disruptive = []heal.Strategy{
+	heal.ScaleAndReplace, heal.DrainAndReplace, heal.EmergencyReplace, heal.Failover, heal.EmergencyFailover, heal.Rollback,
+}
+
+// changed reports whether something disruptive was really done to the cluster.
+func changed(r heal.Result) bool {
+	return slices.Contains(disruptive, r.Decision.Strategy) && !r.DryRun &&
+		slices.Contains([]heal.Outcome{heal.Succeeded, heal.Failed, heal.TimedOut}, r.Outcome)
+}
+
+// routed are the listeners among people that hear of the case.
+func (p Policy) routed(listeners []Listener, c Case) []Listener {
+	f := c.News.Failure()
+	var all []Listener
+	decided := false
+	for _, r := range p.Routes {
+		if !r.Match.Fits(c.Incident.ID, c.Incident.Severity, f) || r.During != nil && !r.During.Holds(c.Now) {
+			continue
+		}
+		decided = true
+		for _, text := range r.To {
+			channel, to := SplitPlace(text)
+			for _, l := range listeners {
+				if l.people() && l.Channel == channel && l.To == to && !slices.Contains(all, l) {
+					all = append(all, l)
+				}
+			}
+		}
+		if !r.Continue {
+			break
 		}
 	}
-	return told, spared
+	if decided {
+		return all
+	}
+	for _, l := range listeners {
+		if l.people() && slices.Contains(hears[l.Audience], c.Incident.Severity) {
+			all = append(all, l)
+		}
+	}
+	return all
 }
 
-// WorthTelling reports whether people should hear of r. What was done, or was
-// refused when it was about to be, is worth it, and that we gave up and a
-// person must look. Where nothing was to be done (monitor, observe, dry run, a
-// veto such as a rest between two tries) they hear so once per incident: at the first announcement of the failure that opened it. That
-// something became moot, or that something else is under way, is no news.
-func WorthTelling(r heal.Result) bool {
-	d := r.Decision
-	switch {
-	case slices.Contains([]heal.Outcome{heal.Succeeded, heal.Failed, heal.TimedOut}, r.Outcome), is(r, heal.ReasonGivenUp):
-		return true
-	case r.Outcome == heal.Rejected && !d.Vetoed(): // by the live cluster, or a person
-		return true
-	case is(r, heal.ReasonRecoveryUnderWay), is(r, heal.ReasonSuperseded), is(r, heal.ReasonRecovered):
-		return false
-	case r.Outcome == heal.Skipped && d.Acts(): // it was to be carried out, and became moot
+// Quiet reports whether people are not to be told of the incident just now.
+func (p Policy) Quiet(i talk.Incident, f heal.Failure, silences []heal.Silence, now time.Time) bool {
+	for _, s := range silences {
+		if s.In(now) && s.Match.Fits(i.ID, i.Severity, f) {
+			return true
+		}
+	}
+	for _, m := range p.Mute {
+		if m.During.Holds(now) && m.Match.Fits(i.ID, i.Severity, f) {
+			return true
+		}
+	}
+	return false
+}
+
+// Due reports whether a place is to be told again of an incident of which there
+// is no news: what was kept back can be told now, or a person must still look.
+func (p Policy) Due(l Listener, i talk.Incident, silences []heal.Silence, now time.Time) bool {
+	told, before := i.Told[l.Place()]
+	if !before || !l.people() || i.Latest == nil || told.Digest != "" {
 		return false
 	}
-	return d.Failure.Occurrence == 1 && d.Failure.IncidentID() == d.IncidentID
-}
-
-// is reports whether reason is why nothing was done, by the analyzer's word or
-// the actuator's.
-func is(r heal.Result, reason string) bool {
-	return r.Reason == reason || r.Decision.Reason == reason
+	news := talk.News{Result: i.Latest.Result, Decision: i.Latest.Decision, Over: i.Latest.Failure}
+	if i.Phase.Over() || p.Quiet(i, news.Failure(), silences, now) {
+		return false
+	}
+	if told.Kept {
+		wait := time.Duration(p.Group.Wait)
+		if told.Seq > 0 {
+			wait = time.Duration(p.Group.Interval)
+		}
+		return now.Sub(told.At) >= wait
+	}
+	needed := i.Phase == heal.PhaseFailed || i.Phase == heal.PhaseGivenUp || i.Phase == heal.PhaseWaiting
+	return needed && l.Audience != OnCall && *p.Group.Repeat > 0 && now.Sub(told.At) >= time.Duration(*p.Group.Repeat)
 }

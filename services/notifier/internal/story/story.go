@@ -48,11 +48,33 @@ const (
 	maxSentence = 512
 	maxLine     = heal.MaxText
 	maxLines    = 10
+	maxDigest   = 25
 	maxURL      = 1024
 )
 
 // Of tells n.
 func Of(n heal.Notification) Story {
+	s := told(n)
+	if len(n.Timeline) > 1 {
+		var lines []string
+		for _, m := range n.Timeline {
+			lines = append(lines, clock(m.At)+"  "+m.Text)
+		}
+		s.Chapters = append(s.Chapters, Chapter{"Timeline", bound(lines)})
+	}
+	return s
+}
+
+// told is the story without what came before.
+func told(n heal.Notification) Story {
+	switch {
+	case n.Digest != nil:
+		return ofDigest(n)
+	case n.Failure != nil:
+		return ofEnd(n)
+	case n.Decision != nil:
+		return ofDecision(n)
+	}
 	r := n.Result
 	d := r.Decision
 	s := Story{
@@ -81,6 +103,79 @@ func Of(n heal.Notification) Story {
 	return s
 }
 
+// ofDecision tells what is about to be done, or waits for a person.
+func ofDecision(n heal.Notification) Story {
+	d := *n.Decision
+	r := heal.Result{Decision: d}
+	mark, ending := "🔧", strings.ReplaceAll(string(d.Strategy), "_", " ")+" under way"
+	ended := fmt.Sprintf("%s of %s is under way.", strings.ReplaceAll(string(d.Strategy), "_", " "), d.Target)
+	switch {
+	case n.Phase == heal.PhaseWaiting:
+		mark, ending = "✋", strings.ReplaceAll(string(d.Strategy), "_", " ")+" waits for approval"
+		ended = fmt.Sprintf("%s of %s waits for a person, until %s. selfheal approve %s", strings.ReplaceAll(string(d.Strategy), "_", " "), d.Target, clock(d.Expires), d.ID)
+	case !d.Acts():
+		mark, ending, ended = "👀", endingOf(r), ""
+	}
+	s := Story{
+		Mark: mark, Headline: headlineOf(d.Failure, ending), Happened: heal.Clean(d.Failure.Description, maxSentence), Ended: heal.Clean(ended, maxSentence),
+		Facts: facts(r), IDs: ids(n), Cluster: cluster(n.Origin), Links: links(n.Metadata),
+	}
+	s.Facts[1] = Fact{"Phase", string(n.Phase)}
+	if lines := bound(why(d)); len(lines) > 0 {
+		s.Chapters = append(s.Chapters, Chapter{"Why we decided so", lines})
+	}
+	return s
+}
+
+// ofEnd tells that a failure is over.
+func ofEnd(n heal.Notification) Story {
+	f := *n.Failure
+	ending, ended := "over", "It went away by itself; nothing that we did is known to have cured it."
+	if n.Phase == heal.PhaseVerified {
+		ending, ended = "healed", "What was done helped, and nothing of it is failing any more."
+	}
+	after := f.ResolvedAt.Sub(f.FirstSeen)
+	return Story{
+		Mark: "✅", Headline: headlineOf(f, ending+" after "+seconds(after.Seconds())), Happened: heal.Clean(f.Description, maxSentence), Ended: ended,
+		Facts: []Fact{
+			{"Severity", string(n.Severity)}, {"Phase", string(n.Phase)}, {"Was failing", f.Target.String()},
+			{"First seen", clock(f.FirstSeen)}, {"Over since", clock(f.ResolvedAt)},
+		},
+		IDs: ids(n), Cluster: cluster(n.Origin), Links: links(n.Metadata),
+	}
+}
+
+// ofDigest tells of many incidents.
+func ofDigest(n heal.Notification) Story {
+	d := *n.Digest
+	mark := "📋"
+	switch {
+	case d.Kind == "channel":
+		mark = "🔴"
+	case d.Kind == "storm" && d.Over:
+		mark = "✅"
+	case d.Kind == "storm":
+		mark = "🌩"
+	}
+	s := Story{
+		Mark: mark, Headline: heal.Clean(d.Title, maxHeadline),
+		Facts: []Fact{{"Severity", string(n.Severity)}, {"Incidents", fmt.Sprint(d.Total)}, {"Not over yet", fmt.Sprint(d.Open)}},
+		IDs:   ids(n), Cluster: cluster(n.Origin), Links: links(n.Metadata),
+	}
+	if len(d.Lines) > 0 {
+		s.Chapters = []Chapter{{"What it is about", boundTo(d.Lines, maxDigest)}}
+	}
+	return s
+}
+
+// Update says in one line what is new, for those who have read the rest.
+func Update(n heal.Notification) string {
+	if len(n.Timeline) > 0 {
+		return heal.Clean(n.Timeline[len(n.Timeline)-1].Text, maxLine)
+	}
+	return Of(n).Headline
+}
+
 // mark tells the outcomes apart at a glance.
 func mark(r heal.Result) string {
 	switch r.Outcome {
@@ -99,13 +194,17 @@ func mark(r heal.Result) string {
 // headline is short enough for a phone's lock screen: the object, what is
 // wrong with it, and what came of it, which must survive however long a name.
 func headline(r heal.Result) string {
-	ending := " → " + ending(r)
-	what := r.Decision.Failure.Affected().String() + ": " + heal.Clean(r.Decision.Failure.Reason, 40)
+	return headlineOf(r.Decision.Failure, endingOf(r))
+}
+
+func headlineOf(f heal.Failure, ending string) string {
+	ending = " → " + ending
+	what := f.Affected().String() + ": " + heal.Clean(f.Reason, 40)
 	return heal.Clean(what, maxHeadline-len(ending)) + ending
 }
 
-// ending is the outcome in a few words. None of them is foreign.
-func ending(r heal.Result) string {
+// endingOf is the outcome in a few words. None of them is foreign.
+func endingOf(r heal.Result) string {
 	strategy := strings.ReplaceAll(string(r.Decision.Strategy), "_", " ")
 	if r.Reason == heal.ReasonGivenUp || r.Decision.Reason == heal.ReasonGivenUp {
 		return "given up, a person must look"
@@ -212,8 +311,11 @@ func undo(u *heal.Undo) []string {
 }
 
 func ids(n heal.Notification) []Fact {
-	d := n.Result.Decision
-	all := []Fact{{"incident", heal.Clean(d.IncidentID, maxLine)}, {"decision", heal.Clean(d.ID, maxLine)}}
+	d := n.About()
+	all := []Fact{{"incident", heal.Clean(n.Conversation(), maxLine)}}
+	if d.ID != "" {
+		all = append(all, Fact{"decision", heal.Clean(d.ID, maxLine)})
+	}
 	if c := cluster(n.Origin); c != "" {
 		all = append(all, Fact{"cluster", c})
 	}
@@ -266,11 +368,13 @@ func (s Story) Map(f func(string) string) Story {
 	return s
 }
 
-// bound cleans the lines and leaves at most maxLines of them: the first, which
+// bound cleans the lines and leaves at most so many of them: the first, which
 // say how it began, and the last, which say how it ended.
-func bound(lines []string) []string {
-	if left := len(lines) - maxLines; left > 0 {
-		const first = maxLines / 2
+func bound(lines []string) []string { return boundTo(lines, maxLines) }
+
+func boundTo(lines []string, most int) []string {
+	if left := len(lines) - most; left > 0 {
+		first := most / 2
 		cut := fmt.Sprintf("• … %d more …", left+1)
 		lines = append(append(append([]string(nil), lines[:first]...), cut), lines[first+left+1:]...)
 	}

@@ -1,0 +1,159 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/slack-go/slack"
+
+	"github.com/selfheal/selfheal/pkg/config"
+)
+
+// A slackSocket hears which buttons people press, by Socket Mode
+// (https://docs.slack.dev/apis/events-api/using-socket-mode): we dial Slack, so
+// nobody needs a way in to us. Only people of the allow-list count, by their
+// ids, and all that it passes on is who pressed what.
+type slackSocket struct {
+	bot       *slackBot
+	appToken  config.Secret
+	approvers []string
+	timeout   time.Duration
+}
+
+// An envelope is what Slack sends.
+type envelope struct {
+	ID      string `json:"envelope_id"`
+	Type    string `json:"type"` // hello, interactive, disconnect, …
+	Payload struct {
+		Type string `json:"type"`
+		User struct {
+			ID string `json:"id"`
+		} `json:"user"`
+		Container struct {
+			Channel string `json:"channel_id"`
+			TS      string `json:"message_ts"`
+		} `json:"container"`
+		Actions []struct {
+			ID    string `json:"action_id"`
+			Value string `json:"value"`
+		} `json:"actions"`
+	} `json:"payload"`
+}
+
+// silence is how long a connection may say nothing: Slack pings several times a minute.
+const silence = time.Minute
+
+// answers implements Line.Answers. It returns only when ctx is done.
+func (s *slackSocket) answers(ctx context.Context, press func(context.Context, Press) string) error {
+	wait := time.Second
+	for ctx.Err() == nil {
+		begun := time.Now()
+		_ = s.connection(ctx, press) // whatever it was, there will be another; the message's text says what to type meanwhile
+		if time.Since(begun) > time.Minute {
+			wait = time.Second
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+		case <-timer.C:
+		}
+		wait = min(2*wait, time.Minute)
+	}
+	return nil
+}
+
+// connection listens until the connection ends; Slack ends each after some hours.
+func (s *slackSocket) connection(ctx context.Context, press func(context.Context, Press) string) error {
+	opened, err := s.bot.ask(ctx, "apps.connections.open", s.appToken, "application/x-www-form-urlencoded", nil)
+	if err != nil {
+		return err
+	}
+	conn, err := s.dial(ctx, opened.URL)
+	if err != nil {
+		return errors.New("slack_app_token: the socket cannot be reached") // its address holds a ticket
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	defer func() { _ = conn.Close() }()
+	conn.SetReadLimit(maxAnswer)
+	alive := func() error { return conn.SetReadDeadline(time.Now().Add(silence)) }
+	conn.SetPingHandler(func(data string) error {
+		_ = alive()
+		return conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(s.timeout))
+	})
+	for {
+		if err := alive(); err != nil {
+			return err
+		}
+		var e envelope
+		if err := conn.ReadJSON(&e); err != nil {
+			return err
+		}
+		if e.Type == "disconnect" {
+			return nil
+		}
+		if e.ID != "" { // within 3 s, or Slack shows a warning and sends it again
+			if err := conn.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil {
+				return err
+			}
+			if err := conn.WriteJSON(map[string]string{"envelope_id": e.ID}); err != nil {
+				return err
+			}
+		}
+		if e.Type == "interactive" && e.Payload.Type == "block_actions" {
+			s.pressed(ctx, e, press)
+		}
+	}
+}
+
+// dial goes where Slack says, but only to itself, by TLS.
+func (s *slackSocket) dial(ctx context.Context, address string) (*websocket.Conn, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	api := s.bot.methods["apps.connections.open"].url.Hostname()
+	host := u.Hostname()
+	ours := host == api || host == "slack.com" || strings.HasSuffix(host, ".slack.com") || strings.HasSuffix(host, ".slack-gov.com")
+	secure := u.Scheme == "wss" || u.Scheme == "ws" && loopback(host)
+	if !ours || !secure {
+		return nil, errors.New("not an address of Slack's")
+	}
+	dialer := &net.Dialer{Timeout: s.timeout, Control: anywhere.control}
+	if loopback(host) {
+		dialer.Control = onlyLoopback
+	}
+	conn, resp, err := (&websocket.Dialer{NetDialContext: dialer.DialContext, HandshakeTimeout: s.timeout}).DialContext(ctx, address, nil)
+	if resp != nil && resp.Body != nil {
+		_ = resp.Body.Close()
+	}
+	return conn, err
+}
+
+// pressed passes on what people who may have pressed, and shows the answer in
+// the thread, where everybody sees who did what.
+func (s *slackSocket) pressed(ctx context.Context, e envelope, press func(context.Context, Press) string) {
+	p := e.Payload
+	for _, a := range p.Actions {
+		if !slices.Contains([]string{Approve, Reject, PauseIt, Explain}, a.ID) {
+			continue
+		}
+		incident, decision, _ := strings.Cut(a.Value, " ")
+		said := "Only people of slack_approvers may use these buttons; nothing was done."
+		if slices.Contains(s.approvers, p.User.ID) {
+			said = press(ctx, Press{User: p.User.ID, Action: a.ID, Incident: incident, Decision: decision})
+		}
+		text := plain(said, slackSection)
+		_, _ = s.bot.call(ctx, "chat.postMessage", p.Container.Channel, slackMessage{
+			Channel: p.Container.Channel, ThreadTS: p.Container.TS, Text: escapeSlack(clip(said, slackText)),
+			Blocks: []slack.Block{slack.NewSectionBlock(text, nil, nil)},
+		}) // the answer is a courtesy: what was asked for is done, or not, all the same
+	}
+}
