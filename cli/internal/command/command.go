@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,10 +20,25 @@ import (
 var commands = []func() *cobra.Command{
 	demoCommand,
 	upCommand,
+	statusCommand,
+	watchCommand,
+	getCommand,
+	explainCommand,
+	reportCommand,
+	auditCommand,
 	approveCommand,
 	rejectCommand,
 	pauseCommand,
 	resumeCommand,
+	undoCommand,
+	silenceCommand,
+	notifyCommand,
+	policyCommand,
+	simulateCommand,
+	doctorCommand,
+	dlqCommand,
+	configCommand,
+	completionCommand,
 	versionCommand,
 }
 
@@ -41,6 +57,10 @@ func (e usageError) Unwrap() error { return e.error }
 // errSilent ends with exitFailed when everything has been said already.
 var errSilent = errors.New("failed")
 
+// plugin is the name under which kubectl finds this as its plugin
+// (https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins).
+const plugin = "kubectl-selfheal"
+
 // Main runs the command line and returns the exit code. Commands are told to
 // stop by SIGINT and SIGTERM; a second signal ends the process at once.
 func Main(args []string) int {
@@ -49,6 +69,9 @@ func Main(args []string) int {
 	context.AfterFunc(ctx, stop)
 
 	root := newRoot()
+	if filepath.Base(os.Args[0]) == plugin { // kubectl calls it so
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl selfheal"}
+	}
 	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
 	var usage usageError
@@ -76,7 +99,14 @@ func newRoot() *cobra.Command {
 that you can read, does it within limits, proves that it helped, and tells.
 
   selfheal demo   shows all of it on a cluster of its own, in three minutes
-  selfheal up     runs it against your cluster; it only watches unless you say more`,
+  selfheal up     runs it against your cluster; it only watches unless you say more
+
+Exit codes of every command: 0 it worked; 1 it was tried and did not work, or a
+look found something that cannot work; 2 it was called wrongly, or the settings are
+wrong, and nothing was tried.
+
+Without a terminal, with --plain where there is that flag, and with NO_COLOR set,
+the output is plain text. As kubectl-selfheal on your PATH it is 'kubectl selfheal'.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version(),

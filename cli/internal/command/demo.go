@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,11 +18,11 @@ import (
 	"github.com/selfheal/selfheal/cli/internal/demo"
 	"github.com/selfheal/selfheal/cli/internal/lock"
 	"github.com/selfheal/selfheal/cli/internal/screen"
+	"github.com/selfheal/selfheal/pkg/heal"
 )
 
 func demoCommand() *cobra.Command {
-	var keep, stop, plain, detached bool
-	var dir string
+	var o demoOptions
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Show everything on a cluster of its own",
@@ -31,54 +32,120 @@ shows live what is seen, decided, done and proven. It needs no Docker, no root
 and no network; 'make demo' builds what it needs.
 
 It ends with a table, and exit code 0 only if everything ended as it should.`,
+		Example: `  selfheal demo
+  selfheal demo list
+  selfheal demo run dying-node --keep
+  selfheal demo --stop`,
 		Args: noArgs,
 	}
+	o.flags(c)
+	c.Flags().BoolVar(&o.stop, "stop", false, "stop what an earlier --keep left running")
+	c.RunE = func(cmd *cobra.Command, _ []string) error { return o.run(cmd, "") }
+	c.AddCommand(demoListCommand(), demoRunCommand())
+	return c
+}
+
+func demoListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the scenarios",
+		Long:    "list names the scenarios in the order in which they are played, and says what is going to be seen.",
+		Example: "  selfheal demo list",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, s := range demo.Scenarios() {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%-16s %s\n%17s%s\n", s.ID, s.Name, "", screen.Wrap(s.Story, 96, 17, 0)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func demoRunCommand() *cobra.Command {
+	var o demoOptions
+	var ids []string
+	for _, s := range demo.Scenarios() {
+		ids = append(ids, s.ID)
+	}
+	c := &cobra.Command{
+		Use:   "run SCENARIO",
+		Short: "Play one scenario",
+		Long: `run is the demo with one scenario only. 'selfheal demo list' names them.
+
+Exit code 0 only if it ended as it should.`,
+		Example:   "  selfheal demo run crashing-pod",
+		ValidArgs: ids,
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0:
+				return usageError{fmt.Errorf("which scenario? One of %s", strings.Join(ids, ", "))}
+			case !slices.Contains(ids, args[0]):
+				return usageError{fmt.Errorf("scenario %q is not known; want one of %s", heal.Clean(args[0], 64), strings.Join(ids, ", "))}
+			case len(args) > 1:
+				return usageError{fmt.Errorf("unexpected argument %q: one scenario at a time", args[1])}
+			}
+			return nil
+		},
+	}
+	o.flags(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) }
+	return c
+}
+
+// demoOptions are the flags of the demo.
+type demoOptions struct {
+	keep, stop, plain, detached bool
+	dir                         string
+}
+
+func (o *demoOptions) flags(c *cobra.Command) {
 	f := c.Flags()
-	f.BoolVar(&keep, "keep", false, "leave everything running, and say how to look around")
-	f.BoolVar(&stop, "stop", false, "stop what an earlier --keep left running")
-	f.BoolVar(&plain, "plain", false, "no colours, whatever the terminal can do")
-	f.StringVar(&dir, "dir", demo.DefaultDir, "where logs and data go")
-	f.BoolVar(&detached, "detached", false, "")
+	f.BoolVar(&o.keep, "keep", false, "leave everything running, and say how to look around")
+	f.BoolVar(&o.plain, "plain", false, "no colours, whatever the terminal can do")
+	f.StringVar(&o.dir, "dir", demo.DefaultDir, "where logs and data go")
+	f.BoolVar(&o.detached, "detached", false, "")
 	if err := f.MarkHidden("detached"); err != nil {
 		panic(err) // the flag is defined on the line above
 	}
+}
 
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		dir, err := filepath.Abs(dir)
-		if err != nil {
-			return err
-		}
-		switch {
-		case keep && stop:
-			return usageError{errors.New("--keep and --stop: give one of them")}
-		case stop:
-			return stopDemo(cmd.Context(), dir)
-		case keep && !detached:
-			return keepDemo(cmd.Context())
-		}
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		o := demo.Options{BinDir: filepath.Dir(self), DataDir: dir, ClusterDir: filepath.Join(dir, "cluster"), Keep: keep}
-		if !f.Changed("dir") {
-			// Where devcluster finds it by its name.
-			if o.ClusterDir, err = filepath.Abs(filepath.Join(".dev", "clusters", demo.ClusterName)); err != nil {
-				return err
-			}
-		}
-		if detached {
-			syscall.CloseOnExec(verdictFD) // it is not for our children
-			o.Finished = handOver
-		}
-		err = demo.Run(cmd.Context(), o, screen.For(os.Stdout, plain))
-		var inUse lock.InUseError
-		if errors.As(err, &inUse) {
-			return fmt.Errorf("a demo is running already (%w); `selfheal demo --stop` stops it", err)
-		}
+// run plays all scenarios, or only one.
+func (o *demoOptions) run(cmd *cobra.Command, only string) error {
+	dir, err := filepath.Abs(o.dir)
+	if err != nil {
 		return err
 	}
-	return c
+	switch {
+	case o.keep && o.stop:
+		return usageError{errors.New("--keep and --stop: give one of them")}
+	case o.stop:
+		return stopDemo(cmd.Context(), dir)
+	case o.keep && !o.detached:
+		return keepDemo(cmd.Context())
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	options := demo.Options{BinDir: filepath.Dir(self), DataDir: dir, ClusterDir: filepath.Join(dir, "cluster"), Only: only, Keep: o.keep}
+	if !cmd.Flags().Changed("dir") {
+		// Where devcluster finds it by its name.
+		if options.ClusterDir, err = filepath.Abs(filepath.Join(".dev", "clusters", demo.ClusterName)); err != nil {
+			return err
+		}
+	}
+	if o.detached {
+		syscall.CloseOnExec(verdictFD) // it is not for our children
+		options.Finished = handOver
+	}
+	err = demo.Run(cmd.Context(), options, screen.For(os.Stdout, o.plain))
+	var inUse lock.InUseError
+	if errors.As(err, &inUse) {
+		return fmt.Errorf("a demo is running already (%w); `selfheal demo --stop` stops it", err)
+	}
+	return err
 }
 
 // With --keep the demo runs in a process of a session of its own, which draws

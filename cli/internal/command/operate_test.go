@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -39,7 +40,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestTheHelpOfTheOperatorsCommands(t *testing.T) {
-	for _, name := range []string{"approve", "reject", "pause", "resume"} {
+	for _, name := range []string{"approve", "reject", "pause", "resume", "undo"} {
 		out, err := execute(t, name, "--help")
 		if err != nil {
 			t.Fatal(err)
@@ -175,6 +176,41 @@ func TestAPauseAndItsEndArePublished(t *testing.T) {
 	}
 	if out, err = execute(t, "resume", "--data-dir", dir); err != nil || out != "resumed: acting on cluster staging goes on\n" {
 		t.Errorf("printed %q, %v", out, err)
+	}
+}
+
+func TestUndoTellsWhatBecameOfIt(t *testing.T) {
+	dir, b := system(t)
+	answer := heal.Control{Verb: heal.TakenBack, By: "selfheal-actuator", Outcome: heal.Succeeded, Reason: "Undone: what the decision changed was taken back"}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { // an actuator
+		ended <- bus.Controls.Consume(ctx, b, bus.Consumer{Name: "actuator-undo"}, func(ctx context.Context, m bus.Message[heal.Control]) error {
+			if m.Data.Verb != heal.TakeBack {
+				return nil
+			}
+			a := answer
+			a.At, a.DecisionID = m.Data.At, m.Data.DecisionID
+			if a.DecisionID == "d-2" {
+				a.Outcome, a.Reason = heal.Rejected, "ChangedSince: it is another by now"
+			}
+			return bus.Controls.Publish(ctx, b, a)
+		})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	if out, err := execute(t, "undo", "d-1", "--data-dir", dir); err != nil || out != "undone: Undone: what the decision changed was taken back\n" {
+		t.Errorf("printed %q, %v", out, err)
+	}
+	if _, err := execute(t, "undo", "d-2", "--data-dir", dir); err == nil || err.Error() != "not undone (rejected): ChangedSince: it is another by now" {
+		t.Errorf("refused: %v", err)
+	}
+	if _, err := execute(t, "undo"); err == nil || err.Error() != "which decision? Give its id" {
+		t.Errorf("without an id: %v", err)
 	}
 }
 

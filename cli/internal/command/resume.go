@@ -19,7 +19,8 @@ func resumeCommand() *cobra.Command {
 fails is decided anew. A mark on the namespace that the services run in stays:
   kubectl annotate namespace self-healing selfheal.dev/mode-
 ` + operatorHelp,
-		Args: noArgs,
+		Example: `  selfheal resume --reason "the database is back"`,
+		Args:    noArgs,
 	}
 	o.flags(c)
 	c.Flags().StringVar(&reason, "reason", "", "why, for the record")

@@ -97,7 +97,7 @@ Ctrl-C stops it; what it knows is kept in the data directory for the next time.`
 		}
 		o.Settings = settings
 		if o.DataDir == "" {
-			o.DataDir = filepath.Join(dataDir(os.Getenv), local.DirName(settings.Kubeconfig))
+			o.DataDir = filepath.Join(dataDir(os.Getenv), local.DirName(settings.Kubeconfig, ""))
 		}
 		if o.DataDir, err = filepath.Abs(o.DataDir); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 
 // badImage rolls out an image that cannot work. No restart cures that.
 var badImage = scenario{
+	id:   "bad-image",
 	name: "a bad image, patiently",
 	story: "Somebody rolls out cart:broken-v2. cart says nothing of a deadline, so the roll-out counts as under way for 10 min. " +
 		"A restart cannot help here: the system has to notice that, stop by itself and call a person.",

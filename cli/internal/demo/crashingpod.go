@@ -12,6 +12,7 @@ import (
 // crashingPod damages the local state of one pod: restarting its container
 // does not help, a fresh pod does.
 var crashingPod = scenario{
+	id:   "crashing-pod",
 	name: "a pod crashes",
 	story: "One of checkout's three pods loses its local state. Kubernetes restarts the container in it, " +
 		"again and again, and it crashes each time. A fresh pod would be fine.",

@@ -28,6 +28,7 @@ type Options struct {
 	BinDir     string        // watcher, analyzer, actuator, notifier, devcluster
 	DataDir    string        // logs and NATS; emptied at the start
 	ClusterDir string        // the control plane's; emptied at the start, and removed after a success
+	Only       string        // the id of the one scenario to play; default all
 	Keep       bool          // leave everything running until ctx is done
 	Finished   func(ok bool) // called, if not nil, when all has been said
 }
@@ -42,6 +43,10 @@ const nodes = 4
 // Run plays the demo and returns once everything that it started has stopped.
 func Run(ctx context.Context, o Options, scr *screen.Screen) (err error) {
 	d := dirs{bin: o.BinDir, data: o.DataDir, cluster: o.ClusterDir}
+	script, err := chosen(o.Only)
+	if err != nil {
+		return err
+	}
 	if err := d.check(); err != nil {
 		return err
 	}
@@ -76,7 +81,7 @@ func Run(ctx context.Context, o Options, scr *screen.Screen) (err error) {
 		case <-ctx.Done():
 		}
 	}()
-	err = run(ctx, o, s, scr, began)
+	err = run(ctx, o, script, s, scr, began)
 	switch {
 	case err == nil:
 		return nil
@@ -88,8 +93,8 @@ func Run(ctx context.Context, o Options, scr *screen.Screen) (err error) {
 	return fmt.Errorf("%w\nlogs: %s", err, d.logs())
 }
 
-func run(ctx context.Context, o Options, s *stack, scr *screen.Screen, began time.Time) error {
-	scr.Println(intro(scr))
+func run(ctx context.Context, o Options, script []scenario, s *stack, scr *screen.Screen, began time.Time) error {
+	scr.Println(intro(scr, len(script)))
 	if err := start(ctx, s, scr); err != nil {
 		return err
 	}
@@ -103,7 +108,7 @@ func run(ctx context.Context, o Options, s *stack, scr *screen.Screen, began tim
 	g.Go(func() error { return st.follow(showing, time.Now(), messages) })
 	g.Go(func() error { st.live.Run(showing, messages); return nil })
 
-	all := play(playing, st, scr)
+	all := play(playing, script, st, scr)
 	stopShowing() // what comes below stays below
 	if err := g.Wait(); err != nil {
 		return err
@@ -114,8 +119,8 @@ func run(ctx context.Context, o Options, s *stack, scr *screen.Screen, began tim
 	scr.Println("\n" + heading(scr, "How it went, each time counted from the break") + "\n")
 	scr.Println(table(scr.Paint(), all))
 	scr.Println(st.summary(scr, time.Since(began)))
-	scr.Println("\n" + conclusion(scr.Paint(), all) + "\n")
-	ok := allRight(all)
+	scr.Println("\n" + conclusion(scr.Paint(), all, len(script)) + "\n")
+	ok := allRight(all, len(script))
 	if o.Keep {
 		scr.Println(lookAround(scr.Paint(), st, o))
 	}
@@ -170,10 +175,10 @@ func start(ctx context.Context, s *stack, scr *screen.Screen) error {
 
 // play plays the scenarios one after the other, up to the first that does not
 // come to its end: what is broken then would disturb the next.
-func play(ctx context.Context, st *stage, scr *screen.Screen) []played {
+func play(ctx context.Context, script []scenario, st *stage, scr *screen.Screen) []played {
 	var all []played
-	for i, sc := range scenarios {
-		text := "\n" + heading(scr, fmt.Sprintf("%d of %d · %s", i+1, len(scenarios), sc.name)) + "\n" + paragraph(scr, sc.story) + "\n"
+	for i, sc := range script {
+		text := "\n" + heading(scr, fmt.Sprintf("%d of %d · %s", i+1, len(script), sc.name)) + "\n" + paragraph(scr, sc.story) + "\n"
 		if i == 0 {
 			text += "\n" + st.live.Header()
 		}

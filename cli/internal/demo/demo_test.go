@@ -196,15 +196,15 @@ func TestOnlyAWholeAndRightDemoIsRight(t *testing.T) {
 	for _, s := range scenarios {
 		right = append(right, played{scenario: s, o: observation{Healed: at(1)}})
 	}
-	if !allRight(right) {
+	if !allRight(right, len(scenarios)) {
 		t.Error("all healed is not right")
 	}
-	if allRight(right[1:]) {
+	if allRight(right[1:], len(scenarios)) {
 		t.Error("right although one was not played")
 	}
 	wrong := append([]played{}, right...)
 	wrong[0].err = errors.New("no")
-	if allRight(wrong) {
+	if allRight(wrong, len(scenarios)) {
 		t.Error("right although one went wrong")
 	}
 }

@@ -17,6 +17,7 @@ import (
 // dyingNode silences a node's kubelet, and plays the cloud provider that
 // brings another machine once this one is out of service.
 var dyingNode = scenario{
+	id:   "dying-node",
 	name: "a node dies",
 	story: "The machine below one node loses its power. Its heartbeats stop, Kubernetes calls it NotReady, and " +
 		"what ran there would be missing for five minutes. The demo plays the cloud provider: once the node is " +

@@ -2,6 +2,8 @@ package demo
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -19,6 +21,7 @@ const (
 
 // A scenario breaks something, and waits until that has come to an end.
 type scenario struct {
+	id     string // by which one asks for it
 	name   string
 	story  string // what is going to be seen, for somebody who sees it for the first time
 	wants  ending
@@ -46,3 +49,30 @@ func ofWorkload(name string) func(heal.Failure) bool {
 
 // over reports whether everything that failed is well again.
 func over(o observation) bool { return len(o.Open) == 0 && !o.Seen.IsZero() }
+
+// A Scenario is what one can ask for.
+type Scenario struct{ ID, Name, Story string }
+
+// Scenarios is everything that can be played.
+func Scenarios() []Scenario {
+	var all []Scenario
+	for _, s := range scenarios {
+		all = append(all, Scenario{s.id, s.name, s.story})
+	}
+	return all
+}
+
+// chosen are the scenarios of that id, or all of them if it is empty.
+func chosen(id string) ([]scenario, error) {
+	if id == "" {
+		return scenarios, nil
+	}
+	var known []string
+	for _, s := range scenarios {
+		if s.id == id {
+			return []scenario{s}, nil
+		}
+		known = append(known, s.id)
+	}
+	return nil, fmt.Errorf("scenario %q is not known; want one of %s", heal.Clean(id, 64), strings.Join(known, ", "))
+}

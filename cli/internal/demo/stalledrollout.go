@@ -8,6 +8,7 @@ import (
 // stalledRollout rolls out an image that cannot work, to a Deployment that says
 // how long a roll-out may take. When that is over, it is rolled back.
 var stalledRollout = scenario{
+	id:   "stalled-rollout",
 	name: "a roll-out stalls",
 	story: "Somebody rolls out catalog:broken-v2, which crashes wherever it runs. The pods of v1 go on serving. " +
 		"catalog says that a roll-out may take 8 s (progressDeadlineSeconds); then the last revision that works is put back.",

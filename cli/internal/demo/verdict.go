@@ -117,24 +117,25 @@ func table(paint screen.Paint, all []played) string {
 	return b.String()
 }
 
-// allRight reports whether every scenario was played and ended as it should.
-func allRight(all []played) bool {
+// allRight reports whether as many scenarios were played as were to be, and
+// ended as they should.
+func allRight(all []played, planned int) bool {
 	for _, p := range all {
 		if !p.right() {
 			return false
 		}
 	}
-	return len(all) == len(scenarios)
+	return len(all) == planned
 }
 
 // conclusion is the verdict in one line.
-func conclusion(paint screen.Paint, all []played) string {
-	if allRight(all) {
+func conclusion(paint screen.Paint, all []played, planned int) string {
+	if allRight(all, planned) {
 		return "  " + paint.As("Everything ended as it should.", screen.Bold, screen.Green)
 	}
 	text := "Not everything ended as it should."
-	if n := len(scenarios) - len(all); n > 0 {
-		text += fmt.Sprintf(" %d of %d scenarios were not played.", n, len(scenarios))
+	if n := planned - len(all); n > 0 {
+		text += fmt.Sprintf(" %d of %d scenarios were not played.", n, planned)
 	}
 	return "  " + paint.As(text, screen.Bold, screen.Red)
 }

@@ -34,16 +34,20 @@ func heading(scr *screen.Screen, title string) string {
 	return p.As("━━ ", screen.Dim) + p.As(title, screen.Bold) + p.As(" "+line, screen.Dim)
 }
 
-func intro(scr *screen.Screen) string {
+func intro(scr *screen.Screen, scenarios int) string {
 	var quick []string
 	for _, h := range hurry {
 		quick = append(quick, strings.ToLower(h.env)+" "+h.value)
 	}
+	ways := "one way"
+	if scenarios > 1 {
+		ways = fmt.Sprintf("%d ways", scenarios)
+	}
 	p := scr.Paint()
 	return heading(scr, "selfheal demo") + "\n" +
 		paragraph(scr, fmt.Sprintf("A small Kubernetes cluster, NATS, the four services and a shop are started on this machine, all of them real "+
-			"but the nodes, which only pretend to run containers. Then the shop is broken in %d ways. You see what is seen, what is "+
-			"decided and why, what is done, and the proof that it helped.", len(scenarios))) + "\n" +
+			"but the nodes, which only pretend to run containers. Then the shop is broken in %s. You see what is seen, what is "+
+			"decided and why, what is done, and the proof that it helped.", ways)) + "\n" +
 		p.As(paragraph(scr, "To be short the demo believes things sooner than anybody should: "+strings.Join(quick, ", ")+
 			"; and its policy rests less between tries: "+policyInWords), screen.Dim) + "\n"
 }

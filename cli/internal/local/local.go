@@ -198,10 +198,30 @@ func currentContext(kubeconfig string) (name, server string) {
 	return raw.CurrentContext, raw.Clusters[k.Cluster].Server
 }
 
-// DirName is a folder's name for what is known of the kubeconfig's cluster:
+// Config says how to reach the API server of a context of the kubeconfig, or of
+// its current one, as the services find it, if context is empty.
+func Config(kubeconfig, context, userAgent string) (*rest.Config, error) {
+	if context == "" {
+		return kube.Config(kubeconfig, userAgent)
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	c, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context}).ClientConfig()
+	if err != nil {
+		return nil, config.Invalid(fmt.Errorf("context %q: %w", context, err))
+	}
+	c.UserAgent = userAgent
+	return c, nil
+}
+
+// DirName is a folder's name for what is known of the cluster of a context of
+// the kubeconfig, or of its current one if context is empty:
 // what was seen on one cluster must not be looked for on another.
-func DirName(kubeconfig string) string {
-	name, _ := currentContext(kubeconfig)
+func DirName(kubeconfig, context string) string {
+	name := context
+	if name == "" {
+		name, _ = currentContext(kubeconfig)
+	}
 	name = strings.Trim(foreign.ReplaceAllString(name, "-"), "-.")
 	if name == "" {
 		return "default"

@@ -83,11 +83,11 @@ func TestEachClusterHasItsOwnFolder(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := DirName(path); got != want {
+		if got := DirName(path, ""); got != want {
 			t.Errorf("context %q lies in %q, want %q", context, got, want)
 		}
 	}
-	if got := DirName(filepath.Join(t.TempDir(), "missing")); got != "default" {
+	if got := DirName(filepath.Join(t.TempDir(), "missing"), ""); got != "default" {
 		t.Errorf("without a kubeconfig it lies in %q", got)
 	}
 }

@@ -45,6 +45,10 @@ func (e control) say(*Timeline) []Line {
 	c := e.Data
 	l := Line{At: e.Time, Stage: Aside, Word: "PAUSED", Tone: Warn, Text: "nothing is changed any more, by order of " + heal.Clean(c.By, 64)}
 	switch {
+	case c.Verb == heal.TakeBack:
+		l.Word, l.Head, l.Text = "UNDO", c.DecisionID, "is to be taken back, by order of "+heal.Clean(c.By, 64)
+	case c.Verb == heal.TakenBack:
+		l.Word, l.Head, l.Text = "UNDO", c.DecisionID, string(c.Outcome)
 	case c.Verb == heal.Resume:
 		l.Word, l.Tone, l.Text = "RESUMED", Good, "acting goes on, by order of "+heal.Clean(c.By, 64)
 	case !c.Until.IsZero():

@@ -213,7 +213,10 @@ func (e notification) and(o notification) notification {
 }
 
 func (e notification) say(t *Timeline) []Line {
-	d := e.Data.Result.Decision
+	d := e.Data.About()
+	if d.ID == "" { // that something is over, or a digest
+		return nil
+	}
 	if !d.Acts() && !slices.ContainsFunc(e.places, forPeople) {
 		return nil
 	}
