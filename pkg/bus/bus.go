@@ -31,6 +31,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/sign"
 )
 
 // Options say how to reach the bus, and as whom. Service and Cluster are
@@ -41,9 +42,13 @@ type Options struct {
 	Cluster   string // second token behind the subject root
 	CredsFile string
 	NKeyFile  string
-	Log       *slog.Logger          // default: discard
-	Metrics   prometheus.Registerer // default: none are kept
-	NATS      []nats.Option         // more options, for in-process servers
+	// The private key that signs decisions, and the folder of the public keys
+	// of whom decisions are taken. Default: they go, and are taken, unsigned.
+	SigningKey  string
+	TrustedKeys string
+	Log         *slog.Logger          // default: discard
+	Metrics     prometheus.Registerer // default: none are kept
+	NATS        []nats.Option         // more options, for in-process servers
 }
 
 // A Bus is a connection to the pipeline's streams. It is safe for concurrent use.
@@ -60,6 +65,8 @@ type Bus struct {
 	groups  map[string]*group // by stream, of those that take batches
 	pace    pace
 	waits   waits
+	signer  *sign.Signer   // nil: signed topics go unsigned
+	trust   *sign.Verifier // nil: they are taken so
 
 	keep sync.WaitGroup // what runs until Close
 
@@ -118,11 +125,17 @@ func Connect(o Options) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
+	signer, trust, err := signing(o)
+	if err != nil {
+		return nil, err
+	}
 	m, err := newMetrics(o.Metrics)
 	if err != nil {
 		return nil, err
 	}
 	b := &Bus{
+		signer:    signer,
+		trust:     trust,
 		url:       url,
 		service:   o.Service,
 		cluster:   o.Cluster,

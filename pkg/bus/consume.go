@@ -37,7 +37,8 @@ type Message[T heal.Payload] struct {
 //	any other error  tried again after Backoff
 //
 // A message that does not decode or validate, or that does not belong on its
-// subject, is moved to the dead-letter stream unseen. So is one that failed 8
+// subject, is moved to the dead-letter stream unseen, as is one of a Signed
+// topic that nobody of Options.TrustedKeys signed. So is one that failed 8
 // times, at its ninth delivery; a panic counts as a failure. What counts as a
 // wait rather than as a failure is Later, and every error while the bus itself
 // is away or refuses this user.
@@ -60,6 +61,9 @@ func (t Topic[T]) Consume(ctx context.Context, b *Bus, c Consumer, handle func(c
 		tally: newTally(4 * maxAckPending),
 		lag:   b.metrics.lag.WithLabelValues(t.Stream), processing: b.metrics.processing.WithLabelValues(t.Stream),
 		handle: func(ctx context.Context, d delivery) error {
+			if err := t.vouched(b, d); err != nil {
+				return err
+			}
 			event, err := open[T](d, b.cluster, b.limits[t.Stream])
 			if err != nil {
 				return badMessageError{err}
@@ -115,9 +119,10 @@ func open[T heal.Payload](d delivery, cluster string, limit int) (heal.Event[T],
 		return event, fmt.Errorf("subject-mismatch: stored under %q, want %q", heal.Clean(d.Subject, heal.MaxText), heal.Clean(want, heal.MaxText))
 	}
 	// A message without the header is merely not protected against being
-	// stored twice; one with the id of another took its place.
+	// stored twice; one with the id of another took its place. What is replayed
+	// has one that nothing else has.
 	for _, id := range d.Header.Values(nats.MsgIdHdr) {
-		if id != event.ID {
+		if id != event.ID && !strings.HasPrefix(id, replayed+"-") {
 			return event, fmt.Errorf("id-mismatch: %s is %q, id is %q", nats.MsgIdHdr, heal.Clean(id, 64), event.ID)
 		}
 	}

@@ -230,6 +230,7 @@ func TestMessagesThatDoNotBelongAreDeadLettersAndTheRestIsHandled(t *testing.T) 
 self_healing_dead_letters_total{reason="BadMessage",stage="analyzer"} %[1]d
 self_healing_dead_letters_total{reason="Poison",stage="analyzer"} 0
 self_healing_dead_letters_total{reason="Refused",stage="analyzer"} 0
+self_healing_dead_letters_total{reason="Untrusted",stage="analyzer"} 0
 # HELP self_healing_messages_processed_total Deliveries of messages, by what became of them: ok, retry, later (waits on purpose), dead.
 # TYPE self_healing_messages_processed_total counter
 self_healing_messages_processed_total{outcome="dead",stream="SELFHEAL_FAILURES"} %[1]d

@@ -30,13 +30,17 @@ func Replay(ctx context.Context, b *Bus, l heal.DeadLetter, sequence uint64) err
 			m.Header[key] = values
 		}
 	}
-	m.Header.Set(nats.MsgIdHdr, heal.ID("y", l.Stream, fmt.Sprint(l.Sequence), fmt.Sprint(sequence)))
+	m.Header.Set(nats.MsgIdHdr, heal.ID(replayed, l.Stream, fmt.Sprint(l.Sequence), fmt.Sprint(sequence)))
 	m.Data = l.Body
 	if _, err := b.store(ctx, stream, m); err != nil {
 		return fmt.Errorf("dead letter %d: replay to %s: %w", sequence, l.Subject, err)
 	}
 	return nil
 }
+
+// replayed begins the ids under which messages are stored again; no event's own
+// id does.
+const replayed = "y"
 
 // streamOf is which stream takes the subjects of a root.
 var streamOf = map[string]string{

@@ -99,7 +99,7 @@ func (m *metrics) expect(stream, consumer string) {
 	for _, g := range []*prometheus.GaugeVec{m.pending, m.ackPending, m.redelivered} {
 		g.WithLabelValues(stream, consumer)
 	}
-	for _, reason := range []string{heal.DeadBadMessage, heal.DeadPoison, heal.DeadRefused} {
+	for _, reason := range heal.DeadReasons {
 		m.dead.WithLabelValues(consumer, reason)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/sign"
 )
 
 // panicError is what a handler threw.
@@ -103,6 +104,8 @@ func judge(err error, attempt uint64, disconnected bool, backoff func(uint64) ti
 	switch {
 	case err == nil:
 		return fate{outcome: outcomeOK}
+	case errors.Is(err, sign.ErrUntrusted):
+		return fate{outcome: outcomeDead, reason: heal.DeadUntrusted, err: err}
 	case errors.As(err, &bad):
 		return fate{outcome: outcomeDead, reason: heal.DeadBadMessage, err: err}
 	case IsPermanent(err):

@@ -18,12 +18,13 @@ import (
 type Topic[T heal.Payload] struct {
 	Stream string // with the prefix
 	Root   string // first route token of its subjects: "failures"
+	Signed bool   // each message says by its signature who made it
 }
 
 // The pipeline, in order; and where messages go that a stage gave up.
 var (
 	Failures      = Topic[heal.Failure]{Stream: failuresStream, Root: "failures"}
-	Decisions     = Topic[heal.Decision]{Stream: decisionsStream, Root: "decisions"}
+	Decisions     = Topic[heal.Decision]{Stream: decisionsStream, Root: "decisions", Signed: true}
 	Approvals     = Topic[heal.Approval]{Stream: decisionsStream, Root: "approvals"}
 	Controls      = Topic[heal.Control]{Stream: decisionsStream, Root: "control"}
 	Results       = Topic[heal.Result]{Stream: resultsStream, Root: "results"}
@@ -80,6 +81,11 @@ func (t Topic[T]) publish(ctx context.Context, b *Bus, head heal.Head, subject s
 		return Permanent(err)
 	}
 	m.Data = body
+	if t.Signed {
+		if err := b.mark(m); err != nil {
+			return err
+		}
+	}
 	if size, limit := size(m), b.limits[t.Stream]; limit > 0 && size > limit {
 		return Permanent(fmt.Errorf("too large: %d bytes, stream %s takes %d", size, t.Stream, limit))
 	}

@@ -47,7 +47,7 @@ var (
 	ActionsBucket   = Bucket{Name: heal.StreamPrefix + "ACTIONS", Owner: "actuator", TTL: 30 * day}
 	// What people were told of each incident; silences, which the command line writes.
 	ConversationsBucket = Bucket{Name: heal.StreamPrefix + "CONVERSATIONS", Owner: "notifier", TTL: 8 * day}
-	SilencesBucket      = Bucket{Name: heal.StreamPrefix + "SILENCES", Owner: "notifier", TTL: 30 * day}
+	SilencesBucket      = Bucket{Name: heal.StreamPrefix + "SILENCES", Owner: "operator", TTL: 30 * day}
 )
 
 // A stream is one row of the topology.
@@ -133,7 +133,7 @@ func limited(owner, name string, age time.Duration, bytes int64, largest int32) 
 		MaxMsgs:           -1,
 		MaxMsgsPerSubject: -1,
 		MaxConsumers:      -1,
-		Duplicates:        time.Hour,
+		Duplicates:        DuplicateWindow,
 		Replicas:          1,
 	}}
 }

@@ -213,6 +213,7 @@ func TestKeyFileOfTheWrongSortIsRefused(t *testing.T) {
 		"anything else":     {"nats_nkey", "canary", 0o400, "holds no nkey seed (SU…)"},
 		"open to all":       {"nats_nkey", "SUAAVVV6LQR4VD7GVGEFDI3UY6T5XPTQ5OTBUMT3U4PYCAPKZ5XQYDUGGM", 0o644, "has mode 0644 and so can be read by others; want 0400"},
 		"no credentials":    {"nats_creds", "canary", 0o440, `holds no "BEGIN NATS USER JWT"; need the file that ` + "`nsc generate creds` writes"},
+		"no private key":    {"selfheal_signing_key_file", "canary", 0o400, `holds no PEM block "PRIVATE KEY"`},
 		"half credentials":  {"nats_creds", "-----BEGIN NATS USER JWT-----", 0o440, `holds no "BEGIN USER NKEY SEED"; need the file that ` + "`nsc generate creds` writes"},
 	}
 	for name, tt := range tests {
@@ -222,7 +223,7 @@ func TestKeyFileOfTheWrongSortIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			env := strings.ToUpper(tt.key)
-			want := []string{fmt.Sprintf("%s (environment %s): %q %s", tt.key, env, file, tt.want)}
+			want := []string{fmt.Sprintf("%s (environment %s): %q %s", strings.TrimPrefix(tt.key, "selfheal_"), env, file, tt.want)}
 			if diff := cmp.Diff(complaints(t, Loader{Environ: []string{env + "=" + file}}), want); diff != "" {
 				t.Errorf("(-got +want)\n%s", diff)
 			}

@@ -56,6 +56,7 @@ type Settings struct {
 	WebhookURL              Secret // receives every result as its CloudEvent
 	WebhookSecret           Secret // signs what is posted there
 	AlertmanagerURL         string // without the path of the API
+	ShoutrrrURLs            Secret // a comma list
 
 	NodeWebhookURL    Secret // restarts and replaces machines
 	NodeWebhookSecret Secret // signs what is asked of it
@@ -63,9 +64,13 @@ type Settings struct {
 	DebugMode      bool
 	VerboseLogging bool
 
-	NATSURL    string // a comma list for a cluster
-	NATSCreds  string // file
-	NATSNKey   string // file
+	NATSURL   string // a comma list for a cluster
+	NATSCreds string // file
+	NATSNKey  string // file
+
+	SigningKeyFile string // signs decisions
+	TrustedKeysDir string // of whom decisions are taken; empty: of anybody
+
 	Cluster    string
 	Mode       string // observe, approve, auto
 	DryRun     bool

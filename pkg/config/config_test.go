@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/selfheal/selfheal/pkg/sign"
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing")
@@ -68,6 +70,12 @@ func samples(t *testing.T) map[string]struct{ give, show string } {
 		"seed":  "SUAAVVV6LQR4VD7GVGEFDI3UY6T5XPTQ5OTBUMT3U4PYCAPKZ5XQYDUGGM",
 		"creds": "-----BEGIN NATS USER JWT-----\nx\n-----BEGIN USER NKEY SEED-----\ny\n",
 	})
+	private, public, err := sign.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "decisions.key"), string(private))
+	write(t, filepath.Join(dir, "decisions.pub"), string(public))
 	same := func(v string) struct{ give, show string } { return struct{ give, show string }{v, v} }
 	secret := func(v string) struct{ give, show string } { return struct{ give, show string }{v, "***"} }
 	return map[string]struct{ give, show string }{
@@ -81,6 +89,8 @@ func samples(t *testing.T) map[string]struct{ give, show string } {
 		"policy_file": same("/etc/policy.yaml"), "kubeconfig": same("/a:/b"),
 		"nats_url":   same("tls://a:4222,tls://b:4222"),
 		"nats_creds": same(filepath.Join(dir, "creds")), "nats_nkey": same(filepath.Join(dir, "seed")),
+		"signing_key_file":     same(filepath.Join(dir, "decisions.key")),
+		"trusted_keys_dir":     same(dir),
 		"http_addr":            same("127.0.0.1:0"),
 		"notification_enabled": {"NO", "false"}, "slack_channel": same("#ops"), "slack_incident_channel": same("C0123456789"),
 		"slack_webhook_url":          secret("https://hooks.slack.com/services/T/B/x"),
@@ -95,6 +105,7 @@ func samples(t *testing.T) map[string]struct{ give, show string } {
 		"pagerduty_enabled": {"1", "true"}, "pagerduty_routing_key": secret("0123456789abcdef0123456789abcdef"),
 		"pagerduty_api_url": same("http://[::1]:8099"), "webhook_url": secret("https://example.com/in?token=x"),
 		"webhook_secret": secret("whsec"), "alertmanager_url": same("http://alertmanager.monitoring.svc:9093"),
+		"shoutrrr_urls":    secret("discord://token@id, teams://a@b/c/d/e?host=x"),
 		"node_webhook_url": secret("https://machines.example/hook"), "node_webhook_secret": secret("a-secret-of-16-bytes"),
 		"debug_mode": {"True", "true"}, "verbose_logging": {"true", "true"},
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/sign"
 )
 
 // A kind knows how the text of a setting becomes the field it is bound to.
@@ -395,6 +396,29 @@ func credsFile(p *string) kind {
 		}
 		return ""
 	})
+}
+
+// signingKeyFile is the path of a file with a private key.
+func signingKeyFile(p *string) kind {
+	return keyFile(p, "the path of a file with a private ed25519 key in PEM", func(data string) string {
+		if _, err := sign.ParsePrivate([]byte(data)); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
+// trustedKeysDir is the path of a folder with public keys.
+func trustedKeysDir(p *string) kind {
+	return kind{want: "the path of a folder with public ed25519 keys in PEM, *" + sign.Suffix, text: func() string { return *p }, set: func(text string) []problem {
+		if text != "" {
+			if _, err := sign.NewVerifier(text); err != nil {
+				return []problem{{text: heal.Clean(err.Error(), 512)}}
+			}
+		}
+		*p = text
+		return nil
+	}}
 }
 
 func keyFile(p *string, want string, bad func(data string) string) kind {

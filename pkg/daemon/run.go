@@ -180,6 +180,7 @@ func (p *process) once(ctx context.Context, settings config.Settings) error {
 	b, err := bus.Connect(bus.Options{
 		URL: settings.NATSURL, Service: p.service.Name, Cluster: settings.Cluster,
 		CredsFile: settings.NATSCreds, NKeyFile: settings.NATSNKey, Log: log, Metrics: d.Metrics,
+		SigningKey: settings.SigningKeyFile, TrustedKeys: settings.TrustedKeysDir,
 	})
 	if err != nil {
 		return config.Invalid(fmt.Errorf("connect to nats: %w", err))

@@ -105,7 +105,7 @@ func (c Control) Validate() error {
 // A DeadLetter holds a message that a stage gave up, and why.
 type DeadLetter struct {
 	Stage     string              `json:"stage"`  // the consumer that gave it up
-	Reason    string              `json:"reason"` // BadMessage, Poison, Refused
+	Reason    string              `json:"reason"` // BadMessage, Untrusted, Poison, Refused
 	Error     string              `json:"error"`
 	Stream    string              `json:"stream"`
 	Subject   string              `json:"subject"`
@@ -119,9 +119,13 @@ type DeadLetter struct {
 // Reasons of dead letters.
 const (
 	DeadBadMessage = "BadMessage" // does not decode, validate or belong here
+	DeadUntrusted  = "Untrusted"  // nobody who is trusted signed it
 	DeadPoison     = "Poison"     // delivered too often without being settled
 	DeadRefused    = "Refused"    // the handler said that no attempt can help
 )
+
+// DeadReasons are all of them.
+var DeadReasons = []string{DeadBadMessage, DeadUntrusted, DeadPoison, DeadRefused}
 
 // Head implements Payload.
 func (l DeadLetter) Head() Head {
@@ -134,7 +138,7 @@ func (l DeadLetter) Head() Head {
 
 // Validate reports why the dead letter cannot be kept.
 func (l DeadLetter) Validate() error {
-	errs := []error{known("reason", l.Reason, []string{DeadBadMessage, DeadPoison, DeadRefused})}
+	errs := []error{known("reason", l.Reason, DeadReasons)}
 	if !label.MatchString(l.Stage) {
 		errs = append(errs, fmt.Errorf("stage: %q is not a consumer's name", Clean(l.Stage, 64)))
 	}

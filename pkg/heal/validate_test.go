@@ -103,12 +103,12 @@ func TestWhatIsWrongIsNamedWithItsValueAndWhatWasExpected(t *testing.T) {
 		{broken(approval, func(a *Approval) { a.DecisionID = "d-1.>" }), `decision_id: "d-1.>" is not a decision's id`},
 		{broken(approval, func(a *Approval) { a.By = "" }), `by: is empty`},
 		{broken(approval, func(a *Approval) { a.At = time.Time{} }), `at: is empty`},
-		{broken(control, func(c *Control) { c.Verb = "stop" }), `verb: "stop" is not known; want one of [pause resume]`},
+		{broken(control, func(c *Control) { c.Verb = "stop" }), `verb: "stop" is not known; want one of [pause resume undo undone]`},
 		{broken(control, func(c *Control) { c.By = "" }), `by: is empty`},
 		{broken(control, func(c *Control) { c.At = time.Time{} }), `at: is empty`},
 		{broken(dead, func(l *DeadLetter) { l.Stage = "" }), `stage: "" is not a consumer's name`},
 		{broken(dead, func(l *DeadLetter) { l.Stage = "a.>" }), `stage: "a.>" is not a consumer's name`},
-		{broken(dead, func(l *DeadLetter) { l.Reason = "Tired" }), `reason: "Tired" is not known; want one of [BadMessage Poison Refused]`},
+		{broken(dead, func(l *DeadLetter) { l.Reason = "Tired" }), `reason: "Tired" is not known; want one of [BadMessage Untrusted Poison Refused]`},
 	} {
 		err := test.payload.Validate()
 		if err == nil {

@@ -186,7 +186,13 @@ func (s *Simulator) syncPod(ctx context.Context, key cache.ObjectName) error {
 			GracePeriodSeconds: ptr.To[int64](0),
 			Preconditions:      metav1.NewUIDPreconditions(string(pod.UID)),
 		})
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		switch {
+		case err == nil, apierrors.IsNotFound(err):
+		case apierrors.IsConflict(err):
+			// Someone else wrote, or the pod is another one by now; a kubelet asks until it is gone, too.
+			s.pods.AddAfter(key, staleRetry)
+			return nil
+		default:
 			return fmt.Errorf("delete %s: %w", key, err)
 		}
 	}

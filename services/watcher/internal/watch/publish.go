@@ -166,6 +166,15 @@ func (w *Watcher) resolve(ctx context.Context, job episode.Work) error {
 	if ended {
 		return nil
 	}
+	if rec.Announced == 0 {
+		said, err := w.said(ctx, rec)
+		if err != nil {
+			return fmt.Errorf("resolve episode of %s: %w", rec.Failure.Target, err)
+		}
+		if !said {
+			return w.unsaid(ctx, job.Key, rev)
+		}
+	}
 	if rec.ResolvedAt.IsZero() {
 		rec.ResolvedAt = time.Now().UTC().Truncate(time.Millisecond)
 		rev, err = w.store.Update(ctx, job.Key.ID(), rec, rev)
@@ -193,6 +202,38 @@ func (w *Watcher) resolve(ctx context.Context, job episode.Work) error {
 		return fmt.Errorf("put the episode of %s to rest: %w", f.Target, err)
 	}
 	w.ended(job.Key)
+	return nil
+}
+
+// said reports whether anything of an episode was published, although its
+// record does not say so: the note, or the answer before it, may have been
+// lost. Of one that is so old that nobody can tell, it is: an end without a
+// beginning does less harm than a failure that never ends.
+func (w *Watcher) said(ctx context.Context, rec episode.Record) (bool, error) {
+	age := time.Since(rec.Opened)
+	if age >= bus.DuplicateWindow {
+		return true, nil
+	}
+	f := rec.Failure
+	last, _ := w.cfg.Schedule.At(age)
+	for f.Occurrence = 1; f.Occurrence <= last; f.Occurrence++ {
+		if stored, err := bus.Failures.Stored(ctx, w.bus, f); stored || err != nil {
+			return stored, err
+		}
+	}
+	return false, nil
+}
+
+// unsaid drops the record of an episode of which nobody was told.
+func (w *Watcher) unsaid(ctx context.Context, key episode.Key, rev uint64) error {
+	err := w.store.Delete(ctx, key.ID(), rev)
+	if errors.Is(err, bus.ErrConflict) {
+		return nil // somebody else noted something; from the start, with that
+	}
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		return err
+	}
+	w.ended(key)
 	return nil
 }
 
