@@ -149,7 +149,7 @@ func TestTheSchemaKnowsEverySetting(t *testing.T) {
 	}
 	chartsOwn := map[string]bool{
 		"kubeconfig": true, "http_addr": true, "namespaces": true, "policy_file": true, "detectors_file": true,
-		"nats_url": true, "nats_creds": true, "nats_nkey": true,
+		"nats_url": true, "nats_creds": true, "nats_nkey": true, "signing_key_file": true, "trusted_keys_dir": true,
 	}
 	want := map[string]bool{}
 	for line := range strings.Lines(string(table)) {

@@ -90,7 +90,7 @@ func parseJSON(t testing.TB, data []byte) any {
 
 func TestEveryMessageTypeHasOneSchema(t *testing.T) {
 	all := loadSchemas(t)
-	want := []string{"cloudevents", "common", "policy.v1"}
+	want := []string{"cloudevents", "common", "inquiry.v1", "insight.v1", "policy.v1"}
 	for _, eventType := range []string{
 		heal.TypeFailureDetected, heal.TypeFailureResolved, heal.TypeDecisionMade, heal.TypeActionCompleted,
 		heal.TypeNotificationRequested, heal.TypeApprovalGiven, heal.TypeControlChanged, heal.TypeMessageDead,
@@ -135,8 +135,8 @@ func TestTheSchemasKnowTheSameWordsAsTheCode(t *testing.T) {
 		{"outcome", enum("outcome"), text(heal.Outcomes)},
 		{"cause", enum("cause", "properties", "kind"), text(heal.CauseKinds)},
 		{"step status", enum("step", "properties", "status"), []string{heal.StepOK, heal.StepFailed, heal.StepSkipped}},
-		{"verb", enum("control", "properties", "verb"), []string{heal.Pause, heal.Resume}},
-		{"dead letter's reason", enum("dead_letter", "properties", "reason"), []string{heal.DeadBadMessage, heal.DeadPoison, heal.DeadRefused}},
+		{"verb", enum("control", "properties", "verb"), heal.Controls},
+		{"dead letter's reason", enum("dead_letter", "properties", "reason"), heal.DeadReasons},
 	} {
 		if diff := cmp.Diff(test.want, test.got); diff != "" {
 			t.Errorf("%s (-code +schema):\n%s", test.name, diff)

@@ -25,12 +25,58 @@ type Client struct {
 	Inbox     string       // the service's name as the bus knows it
 	Provision bool         // may create a stream or bucket that is missing. Nobody may change or delete one
 	Publishes []string     // topics
+	Says      []string     // single subjects of topics
+	Says      []string     // single words of the topic control
 	Letters   []string     // the stages of its dead letters
 	Durables  []Durable    // its places on topics
 	Follows   []Reading    // what it reads with consumers that come and go
 	Keeps     []bus.Bucket // the buckets that it writes
 	Lists     []bus.Bucket // the buckets that it reads as a whole, once
 	Listens   []bus.Bucket // the buckets of which it follows the changes
+	Stores    []bus.Bucket // the object stores that it writes
+	Answers   []string     // the endpoints that it answers at, as a micro service
+	Inspects  bool         // may see what consumers there are
+	Asks      bool         // may ask every service at all its endpoints
+}
+
+// discovery is where all micro services are asked who they are.
+const discovery = "$SRV.>"
+
+// answers are where a client is asked. What it replies goes back to who asked.
+func (c Client) answers() []string {
+	if len(c.Answers) == 0 {
+		return nil
+	}
+	all := []string{discovery}
+	for _, endpoint := range c.Answers {
+		all = append(all, strings.Join([]string{heal.SubjectRoot, clusterToken, "api", c.Name, endpoint}, "."))
+	}
+	return all
+}
+
+// asks are where c may ask, and the accounts that are asked there.
+func (c Client) asks() map[string][]string {
+	if !c.Asks {
+		return nil
+	}
+	all := map[string][]string{}
+	for _, other := range Clients() {
+		for _, subject := range other.answers() {
+			all[subject] = append(all[subject], account(other.Name))
+		}
+	}
+	return all
+}
+
+// askers are the accounts that may ask.
+func askers() string {
+	var all []string
+	for _, c := range Clients() {
+		if c.Asks {
+			all = append(all, account(c.Name))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // A Durable is a consumer that stays. The name may be *.
@@ -46,12 +92,14 @@ func Clients() []Client {
 	return []Client{
 		{
 			Name: "watcher", Inbox: "watcher", Provision: true,
+			Answers:   []string{"ready"},
 			Publishes: []string{bus.Failures.Root},
 			Keeps:     []bus.Bucket{bus.EpisodesBucket, bus.PositionsBucket, bus.ObserversBucket},
 			Lists:     []bus.Bucket{bus.EpisodesBucket, bus.ObserversBucket},
 		},
 		{
 			Name: "analyzer", Inbox: "analyzer", Provision: true,
+			Answers:   []string{"ready", "explain", "policy"},
 			Publishes: []string{bus.Decisions.Root},
 			Letters:   []string{"analyzer", "analyzer-feedback"},
 			Durables:  []Durable{{failures, "analyzer", bus.Failures.Root}, {results, "analyzer-feedback", bus.Results.Root}},
@@ -61,9 +109,12 @@ func Clients() []Client {
 		},
 		{
 			Name: "actuator", Inbox: "actuator", Provision: true,
+			Answers:   []string{"ready"},
 			Publishes: []string{bus.Results.Root},
-			Letters:   []string{"actuator", "actuator-approvals", "actuator-control"},
-			Durables:  []Durable{{decisions, "actuator", bus.Decisions.Root}, {decisions, "actuator-approvals", bus.Approvals.Root}},
+			Says:      []string{heal.TakenBack},
+			Letters:   []string{"actuator", "actuator-approvals", "actuator-control", "actuator-undo"},
+			Durables:  []Durable{{decisions, "actuator", bus.Decisions.Root}, {decisions, "actuator-approvals", bus.Approvals.Root}, {decisions, "actuator-undo", bus.Controls.Root}},
+			Stores:    []bus.Bucket{bus.EvidenceBucket},
 			Follows:   []Reading{{decisions, bus.Controls.Root}},
 			Keeps:     []bus.Bucket{bus.ActionsBucket},
 			Listens:   []bus.Bucket{bus.ObserversBucket},
@@ -72,14 +123,25 @@ func Clients() []Client {
 			// Its own stream it reads with one consumer for each channel; which
 			// channels there are is not for this table to know.
 			Name: "notifier", Inbox: "notifier", Provision: true,
-			Publishes: []string{bus.Notifications.Root},
+			Answers:   []string{"ready"},
+			Publishes: []string{bus.Notifications.Root, bus.Approvals.Root}, // the latter, and a pause, by the buttons of messages
+			Says:      []string{heal.Pause},
 			Letters:   []string{"*"},
-			Durables:  []Durable{{results, "notifier", bus.Results.Root}, {notifications, "*", bus.Notifications.Root}},
+			Durables: []Durable{
+				{results, "notifier", bus.Results.Root}, {notifications, "*", bus.Notifications.Root}, {failures, "notifier-failures", bus.Failures.Root},
+				{decisions, "notifier-decisions", bus.Decisions.Root}, {decisions, "notifier-critical", bus.Decisions.Root + ".*.*." + string(heal.Critical)},
+			},
+			Keeps:   []bus.Bucket{bus.ConversationsBucket},
+			Listens: []bus.Bucket{bus.ConversationsBucket, bus.SilencesBucket},
 		},
 		{
 			Name: "operator", Inbox: "selfheal",
 			Publishes: []string{bus.Approvals.Root, bus.Controls.Root},
-			Follows:   []Reading{{failures, ""}, {decisions, ""}, {results, ""}, {notifications, ""}, {letters, ""}},
+			Follows:   []Reading{{failures, ""}, {decisions, ""}, {decisions, bus.Controls.Root}, {results, ""}, {notifications, ""}, {letters, ""}, {heal.StreamPrefix + "AUDIT", ""}},
+			Inspects:  true,
+			Keeps:     []bus.Bucket{bus.SilencesBucket},
+			Lists:     []bus.Bucket{bus.SilencesBucket, bus.ObserversBucket},
+			Asks:      true,
 		},
 	}
 }
@@ -90,10 +152,10 @@ func streams() []string {
 		bus.Failures.Stream, bus.Decisions.Stream, bus.Results.Stream, bus.Notifications.Stream,
 		bus.DeadLetters.Stream, heal.StreamPrefix + "AUDIT",
 	}
-	for _, b := range []bus.Bucket{bus.EpisodesBucket, bus.PositionsBucket, bus.ObserversBucket, bus.IncidentsBucket, bus.ActionsBucket} {
+	for _, b := range []bus.Bucket{bus.EpisodesBucket, bus.PositionsBucket, bus.ObserversBucket, bus.IncidentsBucket, bus.ActionsBucket, bus.ConversationsBucket, bus.SilencesBucket} {
 		all = append(all, "KV_"+b.Name)
 	}
-	return all
+	return append(all, "OBJ_"+bus.EvidenceBucket.Name)
 }
 
 // A request is a subject that a client may publish to, in the streams'
@@ -138,9 +200,18 @@ func (c Client) requests() []request {
 		if c.Provision {
 			one("$JS.API.STREAM.CREATE.%s", s)
 		}
+		if c.Inspects {
+			one("$JS.API.CONSUMER.LIST.%s", s)
+		}
 	}
 	for _, root := range c.Publishes {
 		one("%s", topic(root))
+	}
+	for _, word := range c.Says {
+		one("%s.%s.%s.%s", heal.SubjectRoot, clusterToken, bus.Controls.Root, word)
+	}
+	for _, what := range c.Says {
+		one("%s.%s.%s", heal.SubjectRoot, clusterToken, what)
 	}
 	for _, stage := range c.Letters {
 		one("%s.%s.dlq.%s", heal.SubjectRoot, clusterToken, stage)
@@ -156,6 +227,10 @@ func (c Client) requests() []request {
 		one("$KV.%s.>", b.Name)
 		one("$JS.API.DIRECT.GET.KV_%[1]s.$KV.%[1]s.>", b.Name)
 	}
+	for _, b := range c.Stores {
+		one("$O.%s.C.>", b.Name)
+		one("$O.%s.M.>", b.Name)
+	}
 	for _, b := range c.Lists {
 		one("$JS.API.CONSUMER.CREATE.KV_%[1]s.*.$KV.%[1]s.>", b.Name)
 		one("$JS.API.CONSUMER.INFO.KV_%s.*", b.Name)
@@ -165,7 +240,12 @@ func (c Client) requests() []request {
 	for _, b := range c.Listens {
 		consumer("KV_"+b.Name, "*", "$KV."+b.Name+".>")
 	}
-	return all
+	seen := map[request]bool{} // two readings of a stream have much in common
+	return slices.DeleteFunc(all, func(r request) bool {
+		known := seen[r]
+		seen[r] = true
+		return known
+	})
 }
 
 // NATS is the accounts of nats-server, to be included in its configuration.
@@ -210,9 +290,29 @@ func NATS() []byte {
 		for _, r := range c.requests() {
 			line("        %q", r.local())
 		}
+		asks := c.asks()
+		for _, subject := range slices.Sorted(maps.Keys(asks)) {
+			line("        %q", subject)
+		}
 		line("      ] }")
-		line("      subscribe: { allow: [%q] }", inbox(c))
+		if answers := c.answers(); len(answers) > 0 {
+			line("      subscribe: { allow: [%q, %s] }", inbox(c), quoted(answers))
+			line("      allow_responses: { max: 1, expires: \"15s\" }")
+		} else {
+			line("      subscribe: { allow: [%q] }", inbox(c))
+		}
 		line("    } } ]")
+		if answers := c.answers(); len(answers) > 0 {
+			line("    exports: [")
+			for _, subject := range answers {
+				response := ""
+				if subject == discovery {
+					response = ", response: stream"
+				}
+				line("      { service: %q%s, accounts: [%s] }", subject, response, askers())
+			}
+			line("    ]")
+		}
 		line("    mappings: { %q: %q }", api+">", ours+">")
 		line("    imports: [")
 		for _, r := range c.requests() {
@@ -222,6 +322,11 @@ func NATS() []byte {
 			}
 			line("      { service: { account: %s, subject: %q }%s }", home, r.subject, to)
 		}
+		for _, subject := range slices.Sorted(maps.Keys(asks)) {
+			for _, of := range asks[subject] {
+				line("      { service: { account: %s, subject: %q } }", of, subject)
+			}
+		}
 		if len(c.Lists) > 0 {
 			line("      { stream: { account: %s, subject: %q } }", home, inbox(c))
 		}
@@ -230,6 +335,14 @@ func NATS() []byte {
 	}
 	line("}")
 	return []byte(b.String())
+}
+
+func quoted(subjects []string) string {
+	all := make([]string, len(subjects))
+	for i, s := range subjects {
+		all[i] = fmt.Sprintf("%q", s)
+	}
+	return strings.Join(all, ", ")
 }
 
 func account(name string) string { return strings.ToUpper(name) }

@@ -4,113 +4,43 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nkeys"
 
 	"github.com/selfheal/selfheal/pkg/bus"
-	"github.com/selfheal/selfheal/pkg/bus/bustest"
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/test/chart/rights"
+	"github.com/selfheal/selfheal/test/chart/rights/natstest"
 )
 
 const cluster = "prod.eu" // its token is prod_eu
 
-// A stage is a NATS server with the chart's accounts, and the keys to it.
-type stage struct {
-	*bustest.Server
-	seeds map[string]string // client to the file of its seed
-}
+// A stage is a NATS server with the chart's accounts.
+type stage struct{ natstest.Stage }
 
 func start(t *testing.T) stage {
 	t.Helper()
-	dir := t.TempDir()
-	s := stage{seeds: map[string]string{}}
-	names := []string{"admin"}
-	for _, c := range rights.Clients() {
-		names = append(names, c.Name)
-	}
-	for _, name := range names {
-		pair, err := nkeys.CreateUser()
-		if err != nil {
-			t.Fatal(err)
-		}
-		public, err := pair.PublicKey()
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed, err := pair.Seed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Setenv(strings.ToUpper(name)+"_NKEY", public)
-		s.seeds[name] = filepath.Join(dir, name)
-		if err := os.WriteFile(s.seeds[name], seed, 0o400); err != nil {
-			t.Fatal(err)
-		}
-	}
-	file := filepath.Join(dir, "nats.conf")
-	conf := "system_account: SYS\n" + strings.ReplaceAll(string(rights.NATS()), "@CLUSTER@", heal.Token(cluster))
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	opts, err := server.ProcessConfigFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opts.Host, opts.Port = "127.0.0.1", server.RANDOM_PORT
-	s.Server = bustest.Configure(t, *opts)
-	return s
+	return stage{natstest.Start(t, cluster)}
 }
 
-// bus is what the service itself would use.
 func (s stage) bus(t *testing.T, client string) *bus.Bus {
 	t.Helper()
-	name := client
-	if client == "operator" {
-		name = "selfheal"
-	}
-	return s.Connect(t, bus.Options{URL: s.URL(), Service: name, Cluster: cluster, NKeyFile: s.seeds[client]})
+	return s.Bus(t, client, bus.Options{})
 }
 
-// plain is a client with the service's key that does as it likes. Its errors
-// go to the channel.
+func (s stage) provisioned(t *testing.T, client string) *bus.Bus {
+	t.Helper()
+	return s.Provisioned(t, client, bus.Options{})
+}
+
 func (s stage) plain(t *testing.T, client string) (*nats.Conn, jetstream.JetStream, <-chan error) {
 	t.Helper()
-	key, err := nats.NkeyOptionFromSeed(s.seeds[client])
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused := make(chan error, 64)
-	inbox := client
-	for _, c := range rights.Clients() {
-		if c.Name == client {
-			inbox = c.Inbox
-		}
-	}
-	nc, err := nats.Connect(s.URL(), key, nats.CustomInboxPrefix("_INBOX_"+inbox), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-		select {
-		case refused <- err:
-		default: // nobody looks at so many
-		}
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(2*time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return nc, js, refused
+	return s.Plain(t, client)
 }
 
 func limited(t *testing.T, d time.Duration) context.Context {
@@ -118,18 +48,6 @@ func limited(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-func (s stage) provisioned(t *testing.T, client string) *bus.Bus {
-	t.Helper()
-	b := s.bus(t, client)
-	if err := b.Provision(limited(t, 20*time.Second)); err != nil {
-		t.Fatalf("%s: provision: %v", client, err)
-	}
-	if err := b.Ready(); err != nil {
-		t.Fatalf("%s: %v", client, err)
-	}
-	return b
 }
 
 func TestTheFourServicesPassAMessageOnWithNothingButTheirOwnKeys(t *testing.T) {
@@ -352,6 +270,46 @@ func TestWhatCannotBeHandledBecomesADeadLetter(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheOperatorSeesEveryStreamEveryConsumerAndEveryWatcher(t *testing.T) {
+	s := start(t)
+	furnish(t, s)
+	operator := s.bus(t, "operator")
+	ctx := limited(t, 20*time.Second)
+	in, err := operator.Inspect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumers := 0
+	for _, st := range in.Streams {
+		if st.Err != nil || st.Unlisted != nil {
+			t.Errorf("%s: %v; its consumers: %v", st.Name, st.Err, st.Unlisted)
+		}
+		consumers += len(st.Consumers)
+	}
+	if consumers != 5 {
+		t.Errorf("%d consumers, want the 5 that there are", consumers)
+	}
+	if _, err := bus.NewStore[string](s.bus(t, "watcher"), bus.ObserversBucket).Create(ctx, "one", "x"); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	if err := bus.NewStore[string](operator, bus.ObserversBucket).All(ctx, func(string, string, uint64) bool { seen++; return true }); err != nil || seen != 1 {
+		t.Errorf("%d watchers, want 1: %v", seen, err)
+	}
+	if err := bus.Controls.Publish(ctx, operator, heal.Control{Verb: heal.Pause, By: "anna", At: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	following, stop := context.WithCancel(ctx)
+	paused := false
+	if err := bus.Controls.Follow(following, operator, bus.Follower[heal.Control]{Name: "selfheal", Take: func(bus.Message[heal.Control]) { paused = true; stop() }}); err != nil || !paused {
+		t.Errorf("the pause is not seen: %v", err)
+	}
+	stop()
+	if _, err := operator.Read(ctx, []string{heal.StreamPrefix + "AUDIT"}, time.Time{}, func(bus.Raw) error { return nil }); err != nil {
+		t.Errorf("the audit: %v", err)
 	}
 }
 

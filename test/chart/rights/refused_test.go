@@ -52,8 +52,10 @@ func steps() []step {
 		{"actuator", ourTopics + "control.resume", "a resume for itself"},
 		{"actuator", ourTopics + "failures.pod_failure.shop.pod.checkout-1", "a failure"},
 		{"notifier", forged, "a decision"},
-		{"notifier", ourTopics + "approvals.d-1", "an approval"},
-		{"notifier", ourTopics + "control.pause", "a pause"},
+		{"notifier", ourTopics + "control.resume", "a resume"},
+		{"notifier", ourTopics + "control.resume", "a resume"},
+		{"notifier", ourTopics + "control.undo", "an undo"},
+		{"actuator", ourTopics + "control.undo", "an undo for itself"},
 		{"notifier", ourTopics + "failures.pod_failure.shop.pod.checkout-1", "a failure"},
 		{"notifier", ourTopics + "results.pod_failure.recreate.succeeded.shop.pod.checkout-1", "a result"},
 		{"operator", forged, "a decision"},
@@ -200,7 +202,7 @@ func TestNobodyComesInWithoutAKeyOfTheirs(t *testing.T) {
 		t.Error("without a key: connected")
 	}
 	other := start(t) // of which every key is another
-	key, err := nats.NkeyOptionFromSeed(other.seeds["analyzer"])
+	key, err := nats.NkeyOptionFromSeed(other.Seeds["analyzer"])
 	if err != nil {
 		t.Fatal(err)
 	}

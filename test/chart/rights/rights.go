@@ -49,7 +49,7 @@ func rbacFile() ([]byte, error) {
 
 // clusterScoped is what has no namespace, among what the actuator asks for.
 // A namespace itself is both: in a Role, it is that namespace.
-var clusterScoped = map[string]bool{"nodes": true}
+var clusterScoped = map[string]bool{"nodes": true, "nodeclaims": true}
 
 // split parts rules into those that can stand in a Role, and the reading half
 // of those that cannot: without the cluster, no node is changed.
