@@ -83,7 +83,7 @@ func TestEveryMessageIsOnOneChannelOfTheAsyncAPIDocument(t *testing.T) {
 		}
 	}
 	for _, m := range doc.Components.Messages {
-		if !seen[m.Name] {
+		if strings.HasPrefix(m.Name, heal.TypePrefix) && !seen[m.Name] {
 			t.Errorf("%s: no message is such", m.Name)
 		}
 	}
