@@ -36,8 +36,12 @@ CHART        := deploy/helm/self-healing
 # The nats command line, with which docs/audit.md is tried.
 NATS := .cache/bin/nats-v0.4.0
 
+# Debian's Prometheus, with promtool, unpacked and not installed: the dashboards' and alerts' expressions are tried with it. The
+# archive holds one build of it for a Debian release, so the release pins the version.
+PROMETHEUS := .cache/bin/prometheus
+
 .DEFAULT_GOAL := help
-.PHONY: help build $(BINARIES) cluster demo demo-down test e2e chart-test generate bench lint vet standalone nats fmt clean
+.PHONY: help build $(BINARIES) cluster demo demo-down test e2e chart-test generate bench lint vet standalone nats observe-test fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,7 +71,7 @@ demo: build bin/devcluster ## break a small cluster in several ways and watch it
 demo-down: ## stop what `make demo KEEP=1` left running
 	@bin/selfheal demo --stop
 
-test: build bin/devcluster $(HELM) $(HELM_DOCS) $(NATS) ## run every test, with -race, on a real NATS server and a real control plane
+test: build bin/devcluster $(HELM) $(HELM_DOCS) $(NATS) $(PROMETHEUS) ## run every test, with -race, on a real NATS server and a real control plane
 	@$(say) "go test -race work"
 	@go test -race -timeout 20m work
 	@$(say) "go test in dev/cluster"
@@ -76,9 +80,10 @@ test: build bin/devcluster $(HELM) $(HELM_DOCS) $(NATS) ## run every test, with 
 e2e: build bin/devcluster ## break a real control plane and judge the healing by its audit log (FAILURES=200 SEED=1 for a longer run)
 	@go test -count=1 -v -timeout 30m ./test/e2e
 
-generate: $(HELM_DOCS) ## write what derives from something else: the chart's rights and its README
+generate: $(HELM_DOCS) ## write what derives from something else: the chart's rights and its README, the dashboards
 	@$(say) "generate"
 	@go run ./test/chart/generate $(CHART)
+	@go run ./test/observe/generate deploy
 	@$(HELM_DOCS) --chart-search-root $(CHART) --log-level warning
 
 chart-test: bin/devcluster $(HELM) $(HELM_DOCS) ## the chart alone: lint, rendering, bad values, a real control plane, rights
@@ -127,6 +132,18 @@ $(NATS):
 	@$(say) "building nats (once)"
 	@GOBIN=$(CURDIR)/.cache/bin GOFLAGS= GOWORK=off CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' github.com/nats-io/natscli/nats@v0.4.0
 	@mv .cache/bin/nats $@
+
+observe-test: build bin/devcluster $(PROMETHEUS) ## the dashboards and alerts alone, by a real Prometheus on the real services
+	@go test -count=1 -v -run 'Dashboard|Alert|Metric|Rules|Runbook' ./test/observe
+
+$(PROMETHEUS):
+	@$(say) "fetching prometheus (once)"
+	@mkdir -p .cache/bin .cache/apt/lists/partial .cache/apt/archives/partial
+	@cd .cache/apt && { apt-get -qq download prometheus 2>/dev/null || { \
+	  own=(-qq -o Dir::State::lists="$$PWD/lists" -o Dir::Cache="$$PWD"); apt-get "$${own[@]}" update && apt-get "$${own[@]}" download prometheus; }; }
+	@dpkg-deb --fsys-tarfile .cache/apt/prometheus_*.deb | tar -x --strip-components=3 -C .cache/bin ./usr/bin/prometheus ./usr/bin/promtool
+	@rm -r .cache/apt
+	@touch $@
 
 fmt: ## format the code
 	@gofmt -w $$(git ls-files '*.go')

@@ -29,13 +29,13 @@ func TestWhatIsStoredIsReadOnceAndTheRestFollows(t *testing.T) {
 		}
 	}
 	var seqs []uint64
-	mark, err := b.Read(t.Context(), bus.Journals, time.Time{}, func(bus.Raw) error { return errors.New("there is nothing") })
-	if err != nil {
+	if _, err := b.Read(t.Context(), bus.Journals, time.Time{}, func(bus.Raw) error { return errors.New("there is nothing") }); err != nil {
 		t.Fatal(err)
 	}
 	publish(pauseAt(1))
 	publish(pauseAt(2))
-	if mark, err = b.Read(t.Context(), bus.Journals, time.Time{}, func(r bus.Raw) error { seqs = append(seqs, r.Seq); return nil }); err != nil {
+	mark, err := b.Read(t.Context(), bus.Journals, time.Time{}, func(r bus.Raw) error { seqs = append(seqs, r.Seq); return nil })
+	if err != nil {
 		t.Fatal(err)
 	}
 	publish(pauseAt(3))

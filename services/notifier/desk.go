@@ -359,6 +359,7 @@ func (d *desk) notification(l route.Listener, i talk.Incident, news talk.News, s
 		return n
 	}
 	n.Seq, n.Timeline = seq, i.Lines
+	n.Metadata = d.policy.Templates.For(n)
 	return n
 }
 

@@ -286,7 +286,7 @@ func (f *field) strike(t *testing.T, a attack) {
 		}
 		return
 	}
-	f.settled(t)
+	f.settled(t, f.last(t, bus.Decisions.Stream))
 	if a.want == refused {
 		if now := f.last(t, bus.Results.Stream); now == results {
 			t.Fatalf("no result says why not; dead letter: %+v", f.letter(t, letters))
@@ -319,49 +319,37 @@ func (f *field) send(t *testing.T, b blow) string {
 	t.Helper()
 	nc, _, problems := f.nats.Plain(t, cmp.Or(b.by, "analyzer"))
 	defer nc.Close()
-	m := &nats.Msg{Subject: b.subject, Reply: b.reply, Header: b.header, Data: b.body}
+	m := &nats.Msg{Subject: b.subject, Reply: cmp.Or(b.reply, nc.NewInbox()), Header: b.header, Data: b.body}
+	answers := make(chan *nats.Msg, 1)
 	if b.reply == "" {
-		m.Reply = nc.NewInbox()
-	}
-	var sub *nats.Subscription
-	if b.reply == "" {
-		var err error
-		if sub, err = nc.SubscribeSync(m.Reply); err != nil {
+		if _, err := nc.ChanSubscribe(m.Reply, answers); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := nc.PublishMsg(m); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.FlushTimeout(5 * time.Second); err != nil {
-		t.Fatal(err)
+	patience := 2 * time.Second
+	if b.reply != "" {
+		patience = 300 * time.Millisecond // nothing comes back, and it must have shown its effect by then
 	}
-	said := func(patience time.Duration) string {
-		select {
-		case err := <-problems:
-			if errors.Is(err, nats.ErrPermissionViolation) {
-				return denied
-			}
+	select {
+	case err := <-problems:
+		if !errors.Is(err, nats.ErrPermissionViolation) {
 			t.Fatal(err)
-		case <-time.After(patience):
 		}
-		return ""
+		return denied
+	case answer := <-answers:
+		var ack struct {
+			Stream    string
+			Duplicate bool
+		}
+		if err := json.Unmarshal(answer.Data, &ack); err == nil && ack.Stream != "" && !ack.Duplicate {
+			return ""
+		}
+	case <-time.After(patience):
 	}
-	if sub == nil {
-		return cmp.Or(said(300*time.Millisecond), nothing)
-	}
-	answer, err := sub.NextMsg(2 * time.Second)
-	if err != nil {
-		return cmp.Or(said(time.Second), nothing)
-	}
-	var ack struct {
-		Stream    string
-		Duplicate bool
-	}
-	if err := json.Unmarshal(answer.Data, &ack); err != nil || ack.Stream == "" || ack.Duplicate {
-		return nothing
-	}
-	return ""
+	return nothing
 }
 
 // last is a stream's last sequence.
@@ -401,16 +389,16 @@ func decode[T heal.Payload](t *testing.T, f *field, stream string) T {
 	return e.Data
 }
 
-// settled waits until the actuator has nothing left to decide about.
-func (f *field) settled(t *testing.T) {
+// settled waits until the actuator is done with all decisions up to a sequence.
+func (f *field) settled(t *testing.T, last uint64) {
 	t.Helper()
 	harness.WaitFor(t, 30*time.Second, "the actuator to be done", func() error {
 		c, err := f.admin.Consumer(t.Context(), bus.Decisions.Stream, actuator.Name)
 		if err != nil {
 			return err
 		}
-		if i := c.CachedInfo(); i.NumPending > 0 || i.NumAckPending > 0 {
-			return fmt.Errorf("%d wait, %d are under way", i.NumPending, i.NumAckPending)
+		if done := c.CachedInfo().AckFloor.Stream; done < last {
+			return fmt.Errorf("it is done with %d of %d", done, last)
 		}
 		return nil
 	})

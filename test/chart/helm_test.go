@@ -143,7 +143,7 @@ func TestTheReadmeIsWhatTheValuesSay(t *testing.T) {
 // Every setting of the services that is not the chart's own business can be
 // given in values, and no other.
 func TestTheSchemaKnowsEverySetting(t *testing.T) {
-	table, err := os.ReadFile(filepath.Join(harness.RepositoryRoot(t), "pkg", "config", "testdata", "settings.md"))
+	table, err := os.ReadFile(filepath.Join(harness.RepositoryRoot(t), "docs", "settings.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

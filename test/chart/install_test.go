@@ -283,10 +283,10 @@ func TestWithNamespacesItsRightsEndThere(t *testing.T) {
 	}
 	install(t, "narrow", "-f", filepath.Join(chartFolder(t), "ci", "namespaced-values.yaml"))
 	all := everything(t, k, append(watcher.NamespaceRules(), actuator.Rules()...)...)
-	nodes := []right{"get nodes", "list nodes", "watch nodes"}
+	nodes := []right{"get karpenter.sh/nodeclaims", "get nodes", "list nodes", "watch nodes"}
 	var actuators []right
 	for _, r := range expand(actuator.Rules()) {
-		if !strings.HasSuffix(string(r), " nodes") {
+		if !strings.HasSuffix(string(r), " nodes") && !strings.HasSuffix(string(r), "/nodeclaims") {
 			actuators = append(actuators, r)
 		}
 	}

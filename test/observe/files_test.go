@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"sigs.k8s.io/yaml"
 
@@ -262,7 +262,7 @@ func misused(expr parser.Expr, all map[string][]string) []string {
 				wrong = append(wrong, "no service has a metric "+v.Name)
 			}
 			for _, m := range v.LabelMatchers {
-				if m.Name != labels.MetricName && !slices.Contains(given, m.Name) && !slices.Contains(own, m.Name) {
+				if m.Name != model.MetricNameLabel && !slices.Contains(given, m.Name) && !slices.Contains(own, m.Name) {
 					wrong = append(wrong, v.Name+" has no label "+m.Name)
 				}
 			}
@@ -304,7 +304,7 @@ func TestEveryExpressionOfDashboardsAndAlertsParsesAndUsesOnlyWhatIsDeclared(t *
 		}
 	}
 	for expr, want := range map[string]string{
-		`rate(self_healing_recoverys_total[1m])`:                    "no service has a metric self_healing_recoverys_total",
+		`rate(self_healing_heals_total[1m])`:                        "no service has a metric self_healing_heals_total",
 		`self_healing_paused{pod="x"}`:                              "self_healing_paused has no label pod",
 		`sum by (channel) (rate(self_healing_decisions_total[1m]))`: "nothing in it has a label channel",
 		`self_healing_recovery_duration_seconds`:                    "no service has a metric self_healing_recovery_duration_seconds",

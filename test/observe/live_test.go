@@ -27,7 +27,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -340,7 +339,7 @@ func picked(t *testing.T, s server, begin time.Time) {
 				return nil
 			}
 			for _, m := range v.LabelMatchers {
-				if m.Name == labels.MetricName || m.Name == "cluster" {
+				if m.Name == model.MetricNameLabel || m.Name == "cluster" {
 					continue
 				}
 				for value := range strings.SplitSeq(m.Value, "|") {

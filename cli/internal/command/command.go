@@ -38,6 +38,7 @@ var commands = []func() *cobra.Command{
 	doctorCommand,
 	dlqCommand,
 	configCommand,
+	keysCommand,
 	completionCommand,
 	versionCommand,
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -297,8 +298,7 @@ func follow(ctx context.Context, b *bus.Bus, mark bus.Mark, add func(bus.Raw), l
 			due = nil
 			if err := look(); err != nil {
 				cancel(err)
-				<-ended
-				return err
+				return cmp.Or(err, <-ended) // which it waits for
 			}
 		case err := <-ended:
 			return err

@@ -28,7 +28,7 @@ Neither talks to NATS or to the cluster.`,
 
 // ofChannels reports whether a setting is about who is told.
 func ofChannels(key string) bool {
-	return slices.ContainsFunc([]string{"notif", "slack_", "email_", "pagerduty_", "webhook_", "alertmanager_"}, func(p string) bool { return strings.HasPrefix(key, p) })
+	return slices.ContainsFunc([]string{"notif", "slack_", "email_", "pagerduty_", "webhook_", "alertmanager_", "shoutrrr_"}, func(p string) bool { return strings.HasPrefix(key, p) })
 }
 
 func notifyTestCommand() *cobra.Command {

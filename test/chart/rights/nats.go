@@ -25,7 +25,6 @@ type Client struct {
 	Inbox     string       // the service's name as the bus knows it
 	Provision bool         // may create a stream or bucket that is missing. Nobody may change or delete one
 	Publishes []string     // topics
-	Says      []string     // single subjects of topics
 	Says      []string     // single words of the topic control
 	Letters   []string     // the stages of its dead letters
 	Durables  []Durable    // its places on topics
@@ -209,9 +208,6 @@ func (c Client) requests() []request {
 	}
 	for _, word := range c.Says {
 		one("%s.%s.%s.%s", heal.SubjectRoot, clusterToken, bus.Controls.Root, word)
-	}
-	for _, what := range c.Says {
-		one("%s.%s.%s", heal.SubjectRoot, clusterToken, what)
 	}
 	for _, stage := range c.Letters {
 		one("%s.%s.dlq.%s", heal.SubjectRoot, clusterToken, stage)

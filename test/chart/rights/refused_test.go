@@ -53,7 +53,6 @@ func steps() []step {
 		{"actuator", ourTopics + "failures.pod_failure.shop.pod.checkout-1", "a failure"},
 		{"notifier", forged, "a decision"},
 		{"notifier", ourTopics + "control.resume", "a resume"},
-		{"notifier", ourTopics + "control.resume", "a resume"},
 		{"notifier", ourTopics + "control.undo", "an undo"},
 		{"actuator", ourTopics + "control.undo", "an undo for itself"},
 		{"notifier", ourTopics + "failures.pod_failure.shop.pod.checkout-1", "a failure"},

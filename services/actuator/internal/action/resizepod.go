@@ -333,7 +333,7 @@ func resized(j *Job) Sights {
 	j.Desk.Recall(&r)
 	on := j.on(r.Owner, guard.Facts{})
 	done := func(templateChange) string { return r.String() }
-	sights := Sights{}
+	var sights Sights
 	if r.Owner.Kind == "Deployment" {
 		sights = rolledOut(on, done)
 	} else {

@@ -157,7 +157,7 @@ func judgeRollback(now time.Time, decision heal.Decision, d *appsv1.Deployment, 
 		v := guard.Veto("StatusBehind", "%s: %s", target, why)
 		v.Again = 2 * time.Second
 		return templateChange{}, v
-	case guard.RollingOut(d) && d.Status.AvailableReplicas > 0 && !(early(decision) && from.Status.AvailableReplicas == 0 && sick != ""):
+	case guard.RollingOut(d) && d.Status.AvailableReplicas > 0 && (!early(decision) || from.Status.AvailableReplicas > 0 || sick == ""):
 		v := guard.Veto("RolloutUnderWay", "%s is still being rolled out within its deadline, %d of %d replicas are available, %d updated, %d of these available",
 			target, d.Status.AvailableReplicas, guard.Wanted(d), d.Status.UpdatedReplicas, from.Status.AvailableReplicas)
 		v.Again = 10 * time.Second

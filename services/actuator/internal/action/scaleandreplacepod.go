@@ -110,7 +110,7 @@ func surged(j *Job) Sights {
 	if m.Surge == nil || m.Surge.Failed == "" {
 		return sights
 	}
-	message := m.Before.Pod.Name + " was kept: of the pod more that should replace it, " + m.Surge.Seen
+	message := m.Pod.Name + " was kept: of the pod more that should replace it, " + m.Surge.Seen
 	return Sights{Look: func(context.Context) (verify.Sight, error) {
 		return verify.Sight{State: verify.Bad, Reason: m.Surge.Failed, Message: message,
 			Checks: []heal.Check{{Name: "replacement_ready", Observed: message}}}, nil

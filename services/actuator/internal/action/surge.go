@@ -27,9 +27,6 @@ var maySurge = []rbacv1.PolicyRule{
 	{APIGroups: []string{"keda.sh"}, Resources: []string{"scaledobjects"}, Verbs: []string{"get", "patch"}},
 }
 
-// annotationMaxReplicas is on whose replicas may be raised, up to its number.
-const annotationMaxReplicas = guard.PermitReplicas
-
 // A surge is one pod more for a while.
 type surge struct {
 	Scaler  heal.Target       `json:"scaler"` // whose number was raised
@@ -65,8 +62,8 @@ func planSurge(ctx context.Context, j *Job) (*surge, string, error) {
 	if !permitted {
 		return nil, fmt.Sprintf("not permitted (no %s on %s)", guard.PermitReplicas, top), nil
 	}
-	most, err := strconv.ParseInt(text, 10, 32)
-	if err != nil || most < 1 {
+	most := replicas(text)
+	if most < 1 {
 		return nil, fmt.Sprintf("not permitted (%s: %q on %s is not a number of replicas)", guard.PermitReplicas, text, on), nil
 	}
 	d, err := j.Reader.Deployment(ctx, top.Namespace, top.Name)
@@ -322,4 +319,13 @@ func scalerAnswer(err error, t heal.Target) error {
 		return fmt.Errorf("change %s: %w (%s)", t, ErrMoved, heal.Clean(err.Error(), heal.MaxText))
 	}
 	return answer(err, t)
+}
+
+// replicas is the number that text says, or 0, which permits nothing.
+func replicas(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return n
 }

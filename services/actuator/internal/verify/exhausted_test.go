@@ -88,7 +88,7 @@ func TestARolloutWhosePodsRestartIsNotStable(t *testing.T) {
 			Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{RestartCount: restarts}}}}}
 	}
 	subject := func(p []corev1.Pod) string { return RestartsOf(p).add(Sight{State: Good}).Subject }
-	if subject(pods("x", 1)) != subject(pods("x", 1)) {
+	if again := pods("x", 1); subject(again) != subject(pods("x", 1)) {
 		t.Error("the same pods with the same restarts are not the same subject")
 	}
 	if subject(pods("x", 1)) == subject(pods("x", 2)) {

@@ -232,3 +232,14 @@ func TestNobodyVetoesWatching(t *testing.T) {
 		}
 	}
 }
+
+func TestADecisionsVerdictsSayWhoseBudgetItTakes(t *testing.T) {
+	for rule, in := range map[string]Input{
+		"":                 {},
+		"shop \"by\" hand": {Budget: Spending{Rule: "shop \"by\" hand", Budget: policy.Budget{Actions: 2}, Used: 1}},
+	} {
+		if got := PaidBy([]heal.Verdict{{Name: "protected", Allowed: true}, func() heal.Verdict { v := budget(in); v.Name = "budget"; return v }()}); got != rule {
+			t.Errorf("paid by %q, want %q", got, rule)
+		}
+	}
+}

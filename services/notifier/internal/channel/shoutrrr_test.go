@@ -2,7 +2,6 @@ package channel
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +47,7 @@ func TestTheServicesAreAskedInTheirOwnWay(t *testing.T) {
 		if diff := cmp.Diff([]string{tt.at, tt.body}, []string{s.url.String(), string(body)}); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.give, diff)
 		}
-		if name, want, _ := strings.Cut(tt.header, ": "); s.header.Get(http.CanonicalHeaderKey(name)) != want {
+		if name, want, _ := strings.Cut(tt.header, ": "); s.header.Get(name) != want {
 			t.Errorf("%s: header %s: %q, want %q", tt.give, name, s.header.Get(name), want)
 		}
 		for _, secret := range []string{s.url.Path, "tok-en", token} {

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/services/notifier/internal/story"
 )
 
 // A Policy is what an operator may change about who hears what, and when. The
@@ -23,6 +24,8 @@ type Policy struct {
 	Daily  *Daily `json:"daily,omitempty"`
 	Weekly Weekly `json:"weekly,omitempty"`
 	Links  Links  `json:"links,omitempty"`
+
+	Templates story.Templates `json:"templates,omitempty"`
 }
 
 // A Rule sends what fits to places.
@@ -169,6 +172,9 @@ func (p Policy) check() error {
 			at("daily", errors.New("severity: critical cannot wait for a day"))
 		}
 		at("daily", heal.Match{Severities: d.Severities}.Validate())
+	}
+	if err := p.Templates.Check(); err != nil {
+		errs = append(errs, err)
 	}
 	at("weekly", Window{Days: []string{p.Weekly.Day}, From: p.Weekly.At, Zone: p.Weekly.Zone}.check())
 	for name, link := range map[string]string{"dashboard": p.Links.Dashboard, "report": p.Links.Report} {

@@ -180,6 +180,7 @@ func TestWhatIsWrongInAPolicyIsNamed(t *testing.T) {
 		"group: {interval: soon}":                            "want a duration",
 		"storm: {above: 100000}":                             "above: want 1 to 1000",
 		"daily: {severity: [critical]}":                      "critical cannot wait",
+		"templates: {headline: '{{.Nothing}}'}":              "templates.headline: ",
 		"links: {dashboard: 'http://x'}":                     "links: dashboard",
 	} {
 		if _, err := route.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {

@@ -62,7 +62,7 @@ func Of(n heal.Notification) Story {
 		}
 		s.Chapters = append(s.Chapters, Chapter{"Timeline", bound(lines)})
 	}
-	return s
+	return s.worded(n.Metadata)
 }
 
 // told is the story without what came before.
@@ -318,6 +318,9 @@ func ids(n heal.Notification) []Fact {
 	}
 	if c := cluster(n.Origin); c != "" {
 		all = append(all, Fact{"cluster", c})
+	}
+	if n.Digest == nil {
+		all = append(all, Fact{"more by", heal.Clean("selfheal report "+n.Conversation(), maxLine)})
 	}
 	return all
 }

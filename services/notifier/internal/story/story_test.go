@@ -84,6 +84,7 @@ func TestTheStoryAnswersInOrder(t *testing.T) {
 			{"incident", sample.Drained().Decision.IncidentID},
 			{"decision", sample.Drained().Decision.ID},
 			{"cluster", "test"},
+			{"more by", "selfheal report i-1nhhbm1b0uqve6kftvgc0glm"},
 		},
 		Cluster: "test",
 	}
@@ -136,7 +137,7 @@ func TestMapReachesAllForeignText(t *testing.T) {
 			{"Why we decided so", []string{"x", "x", "x", "x"}}, {"What was done", []string{"x", "x", "x"}},
 			{"Not verified", []string{"x"}}, {"How to undo it", []string{"x", "x"}},
 		},
-		IDs: []story.Fact{{"incident", "x"}, {"decision", "x"}, {"cluster", "x"}},
+		IDs: []story.Fact{{"incident", "x"}, {"decision", "x"}, {"cluster", "x"}, {"more by", "x"}},
 	}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -54,7 +54,7 @@ func findKubeletSkew(node *corev1.Node, facts Facts) []Finding {
 		return nil // which is no matter of counting
 	}
 	behind := int(reference.Minor()) - int(kubelet.Minor())
-	what := ""
+	var what string
 	switch {
 	case behind > supportedBy:
 		what = fmt.Sprintf("%s older than %s (%s); Kubernetes supports %d", count(behind, "minor version"), whose, server, supportedBy)

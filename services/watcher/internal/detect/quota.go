@@ -29,7 +29,8 @@ var quotaExhausted = Detector[*corev1.ResourceQuota]{
 		}
 		return None
 	},
-	Clear: func(t Thresholds) time.Duration { return 2 * t.PodCheckInterval },
+	// No Clear: one that is used up again and again, as by roll-outs where there
+	// is room for one pod more, has room in between.
 }
 
 const quotaPatience time.Duration = 30

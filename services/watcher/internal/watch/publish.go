@@ -143,8 +143,16 @@ func (w *Watcher) announce(ctx context.Context, job episode.Work) error {
 	if errors.Is(err, bus.ErrConflict) {
 		var ended bool
 		var theirs episode.Record
-		if theirs, newRev, ended, err = w.current(ctx, job.Key); err != nil || ended {
+		if theirs, newRev, ended, err = w.current(ctx, job.Key); err != nil {
 			return err
+		}
+		if ended && theirs.Resting() { // by somebody who may not have known that it had begun
+			rec.ResolvedAt = time.Now().UTC().Truncate(time.Millisecond)
+			_, err = w.publish(ctx, rec.End())
+			return err
+		}
+		if ended {
+			return nil
 		}
 		theirs.Announced = max(theirs.Announced, rec.Announced) // as far as this one is published
 		rec = theirs
