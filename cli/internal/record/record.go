@@ -32,8 +32,8 @@ type Record struct {
 
 // A Letter is a dead letter and its number, by which it is named.
 type Letter struct {
-	Sequence uint64
-	Stored   time.Time
+	Sequence uint64    `json:"sequence"`
+	Stored   time.Time `json:"stored"`
 	heal.Event[heal.DeadLetter]
 }
 
