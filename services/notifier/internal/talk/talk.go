@@ -204,6 +204,9 @@ func (i Incident) ended(r heal.Result, at time.Time) (Incident, bool) {
 	}
 	switch {
 	case d.Reason == heal.ReasonGivenUp || r.Reason == heal.ReasonGivenUp:
+		if known { // it went away meanwhile, so nobody has to look
+			return i, false
+		}
 		return i.giveUp(at, r.Message)
 	case Proven(r):
 		i.Proven = true
