@@ -616,7 +616,7 @@ func TestTheAnalyzerSaysWhatItDid(t *testing.T) {
 	if err := checks["monitoring_active"](); err != nil {
 		t.Errorf("not ready: %v", err)
 	}
-	if diff := cmp.Diff(status(), map[string]any{"failures_detected": int64(1), "decisions_made": int64(1)}); diff != "" {
+	if diff := cmp.Diff(status(), map[string]any{"failures_detected": int64(1), "decisions_made": int64(1), "signing_key": ""}); diff != "" {
 		t.Errorf("status (-got +want)\n%s", diff)
 	}
 	for line := range logged {

@@ -52,7 +52,7 @@ func (o observation) add(raw bus.Raw, about func(heal.Failure) bool) observation
 		return o.result(e.Data)
 	case bus.Notifications.Stream:
 		e, err := heal.Decode[heal.Notification](raw.Data)
-		if err == nil && about(e.Data.Result.Decision.Failure) && e.Data.Channel == "slack" {
+		if err == nil && about(e.Data.About().Failure) && e.Data.Channel == "slack" {
 			o.Told = e.Time
 		}
 	}

@@ -23,11 +23,10 @@ const namespace = "shop"
 var workloads = []struct {
 	name     string
 	replicas int32
-	deadline int32 // of a roll-out, in seconds; 0: Kubernetes' own, 600
 }{
-	{"checkout", 3, 0},
-	{"catalog", 2, 8},
-	{"cart", 2, 0},
+	{"checkout", 3},
+	{"catalog", 2},
+	{"cart", 2},
 }
 
 // What steers the simulated nodes of the development cluster; see
@@ -49,9 +48,6 @@ func deployShop(ctx context.Context, k kubernetes.Interface) error {
 	}
 	for _, w := range workloads {
 		d := deployment(w.name, w.replicas)
-		if w.deadline > 0 {
-			d.Spec.ProgressDeadlineSeconds = &w.deadline
-		}
 		if _, err := k.AppsV1().Deployments(namespace).Create(ctx, d, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("create deployment %s: %w", w.name, err)
 		}

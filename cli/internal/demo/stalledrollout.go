@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// stalledRollout rolls out an image that cannot work, to a Deployment that says
-// how long a roll-out may take. When that is over, it is rolled back.
+// stalledRollout rolls out an image that cannot work. That only the pods of the
+// new revision fail says what is to blame, so it is rolled back at once.
 var stalledRollout = scenario{
 	id:   "stalled-rollout",
-	name: "a roll-out stalls",
+	name: "a bad roll-out",
 	story: "Somebody rolls out catalog:broken-v2, which crashes wherever it runs. The pods of v1 go on serving. " +
-		"catalog says that a roll-out may take 8 s (progressDeadlineSeconds); then the last revision that works is put back.",
+		"That only the pods of v2 fail says that v2 is to blame: what works is put back, long before Kubernetes' deadline of 10 min.",
 	wants:  healed,
 	within: 120 * time.Second,
 	about:  ofWorkload("catalog"),

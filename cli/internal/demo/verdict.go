@@ -30,12 +30,8 @@ func (p played) ending() ending {
 	return neither
 }
 
-// right reports whether it ended as it should. What the system should hand to
-// a person and can heal by now is right as well; the reverse is not.
-func (p played) right() bool {
-	e := p.ending()
-	return e == p.scenario.wants || e == healed && p.scenario.wants == handedOver
-}
+// right reports whether it ended as it should.
+func (p played) right() bool { return p.ending() == p.scenario.wants }
 
 // outcome is the ending in words.
 func (p played) outcome() string {

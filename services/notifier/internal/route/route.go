@@ -90,7 +90,7 @@ func (p Policy) Decide(l Listener, listeners []Listener, c Case) Course {
 		return Not
 	case !c.Worth, c.Now.Sub(c.Stored) > News:
 		return Spare
-	case !l.Edits && c.News.Decision != nil && c.Incident.Phase != heal.PhaseWaiting:
+	case !l.Edits && c.News.Decision != nil && c.Incident.Phase != heal.PhaseWaiting && c.Incident.Phase != heal.PhaseGivenUp:
 		return Not // its result follows, and says more
 	case c.Incident.Phase.Over() && before && told.Kept:
 		return Spare // nobody knows that it ever was

@@ -209,3 +209,28 @@ func TestLinksLeadOnlyWhereTheOperatorSays(t *testing.T) {
 		}
 	}
 }
+
+func TestOfDecisionsOnlyThoseAreToldThatNoResultTellsBetter(t *testing.T) {
+	decided := func(change func(*heal.Decision)) route.Case {
+		d := sample.At(heal.Critical, "decided").Decision
+		change(&d)
+		news := talk.News{ID: "d-1", At: noon, Decision: &d}
+		i, worth := talk.Incident{ID: d.IncidentID}.Hear(news)
+		return route.Case{Incident: i, News: news, Worth: worth, Stored: noon, Now: noon.Add(time.Second)}
+	}
+	webhooks := []route.Listener{everybody[1], everybody[2]} // which cannot edit what they have said
+	type want = map[route.Course][]string
+	for name, test := range map[string]struct {
+		change func(*heal.Decision)
+		want   want
+	}{
+		"acts":  {func(*heal.Decision) {}, want{}},
+		"waits": {func(d *heal.Decision) { d.Mode = heal.ModeApprove }, want{route.Tell: {"slack#incidents", "email"}}},
+		"is the end of trying": {func(d *heal.Decision) { d.Strategy, d.Reason = heal.Monitor, heal.ReasonGivenUp },
+			want{route.Tell: {"slack#incidents", "email"}}},
+	} {
+		if diff := cmp.Diff(test.want, courses(policy(t, ""), webhooks, decided(test.change))); diff != "" {
+			t.Errorf("a decision that %s (-want +got):\n%s", name, diff)
+		}
+	}
+}
