@@ -54,6 +54,7 @@ func TestEachTroubleWithNATSIsNamed(t *testing.T) {
 	want := map[string]Level{
 		"nats": Fail, "nats-clock": Warn, "stream SELFHEAL_FAILURES": Fail, "stream SELFHEAL_DECISIONS": Warn, "stream SELFHEAL_RESULTS": Fail,
 		"consumer analyzer": Warn, "consumer actuator": OK, "consumer actuator-approvals": Fail, "consumer analyzer-feedback": Fail, "consumer notifier": Fail,
+		"consumer actuator-undo": Fail, "consumer notifier-decisions": Fail, "consumer notifier-critical": Fail, "consumer notifier-failures": Fail,
 		"watchers": Fail, "acting": OK, "dead letters": OK, "channels": Warn,
 	}
 	if diff := cmp.Diff(want, levels(Judge(f, nil))); diff != "" {

@@ -107,8 +107,12 @@ var Places = []Place{
 	{"analyzer", bus.Failures.Stream, "analyzer"},
 	{"actuator", bus.Decisions.Stream, "actuator"},
 	{"actuator", bus.Approvals.Stream, "actuator-approvals"},
+	{"actuator", bus.Controls.Stream, "actuator-undo"},
 	{"analyzer", bus.Results.Stream, "analyzer-feedback"},
 	{"notifier", bus.Results.Stream, "notifier"},
+	{"notifier", bus.Decisions.Stream, "notifier-decisions"},
+	{"notifier", bus.Decisions.Stream, "notifier-critical"},
+	{"notifier", bus.Failures.Stream, "notifier-failures"},
 }
 
 // channelPrefix begins the names of the consumers of channels.
@@ -137,7 +141,7 @@ func (f Facts) Stages() []Stage {
 			Listens: c.Waiting > 0 || c.AckPending > 0,
 			Pending: c.Pending, InHand: c.AckPending, Repeated: c.Redelivered, Delivered: c.Delivered,
 		}
-		if rest, ok := strings.CutPrefix(p.Consumer, channelPrefix); ok {
+		if rest, ok := strings.CutPrefix(p.Consumer, channelPrefix); ok && p.Stream == bus.Notifications.Stream {
 			s.Channel = rest
 		}
 		return s
