@@ -21,4 +21,8 @@ const (
 	AnnotationOwnedBy    = Domain + "/owned-by"    // ours, on what we changed: who
 	AnnotationDecisionID = Domain + "/decision-id" // ours: which decision
 	AnnotationPrevious   = Domain + "/previous"    // ours: what it was before
+
+	// AnnotationStandby, on a service, is the selector of the pods that may take
+	// over from its own.
+	AnnotationStandby = Domain + "/standby-selector"
 )

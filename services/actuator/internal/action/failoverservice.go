@@ -25,10 +25,6 @@ import (
 	"github.com/selfheal/selfheal/services/actuator/internal/verify"
 )
 
-// annotationStandby, on a service, is the selector of the pods that may take
-// over from those that it selects.
-const annotationStandby = heal.Domain + "/standby-selector"
-
 // failoverService lets the standby that the service itself declares answer its
 // requests. What it selected before is kept on it (selfheal.dev/previous), and
 // put back once the pods of that have been Ready for a while.
@@ -75,7 +71,7 @@ func planFailover(j *Job) (switchOver, error) {
 	if s == nil {
 		return switchOver{}, guard.Refuse("identity", guard.Moot("TargetGone", "%s is gone", target))
 	}
-	text, ok := s.Annotations[annotationStandby]
+	text, ok := s.Annotations[heal.AnnotationStandby]
 	to, err := labels.ConvertSelectorToLabelsMap(text)
 	veto := func(reason, format string, args ...any) error {
 		return guard.Refuse("standby", guard.Veto(reason, format, args...))
@@ -83,7 +79,7 @@ func planFailover(j *Job) (switchOver, error) {
 	who, seen := guard.ManagedBy(s.ObjectMeta)
 	switch {
 	case !ok:
-		return switchOver{}, veto("NoStandby", "%s declares no standby: its annotation %s would be the labels of the pods that may take over", target, annotationStandby)
+		return switchOver{}, veto("NoStandby", "%s declares no standby: its annotation %s would be the labels of the pods that may take over", target, heal.AnnotationStandby)
 	case err != nil || len(to) == 0:
 		return switchOver{}, veto("NoStandby", "%s declares the standby %q, which is not a list of labels such as app=web,track=standby", target, heal.Clean(text, 128))
 	case maps.Equal(to, s.Spec.Selector):

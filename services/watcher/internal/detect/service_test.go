@@ -323,7 +323,9 @@ func TestDNSOfTheClusterIsFoundByItsNameOrItsLabel(t *testing.T) {
 }
 
 func TestServiceThatNothingIsReadyBehindTellsOfTheStandbyThatItDeclares(t *testing.T) {
-	declared := shop(func(s *corev1.Service) { s.Annotations = map[string]string{StandbyAnnotation: "app=web,track=standby"} })
+	declared := shop(func(s *corev1.Service) {
+		s.Annotations = map[string]string{heal.AnnotationStandby: "app=web,track=standby"}
+	})
 	for want, s := range map[string]*corev1.Service{"app=web,track=standby": declared, "": shop()} {
 		found := serviceUnavailable.Find(s, facts(behind(0, 3)))
 		if len(found) != 1 || found[0].Metadata["standby"] != want {

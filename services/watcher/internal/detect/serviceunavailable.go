@@ -26,9 +26,6 @@ var serviceUnavailable = Detector[*corev1.Service]{
 	Clear:  func(t Thresholds) time.Duration { return t.PodCheckInterval },
 }
 
-// StandbyAnnotation names, on a service, what may serve in its pods' place.
-const StandbyAnnotation = heal.Domain + "/standby-selector"
-
 const (
 	noReadyEndpoints       = "NoReadyEndpoints"
 	endpointsLost          = "EndpointsLost"
@@ -41,7 +38,7 @@ func findServiceUnavailable(s *corev1.Service, facts Facts) []Finding {
 		return nil
 	}
 	f := Finding{Hold: 2 * facts.PodCheckInterval, Evidence: endpointEvidence(s, e), Metadata: endpointMetadata(e)}
-	if standby := s.Annotations[StandbyAnnotation]; standby != "" {
+	if standby := s.Annotations[heal.AnnotationStandby]; standby != "" {
 		f.Metadata["standby"] = standby
 	}
 	selector := labels.FormatLabels(s.Spec.Selector)

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
 )
@@ -68,7 +69,7 @@ func slimService(obj any) any {
 			LoadBalancerClass:        s.Spec.LoadBalancerClass,
 		},
 	}
-	slim.Annotations = keep(slim.Annotations, s.Annotations, true, detect.StandbyAnnotation)
+	slim.Annotations = keep(slim.Annotations, s.Annotations, true, heal.AnnotationStandby)
 	if s.Spec.ClusterIP == corev1.ClusterIPNone {
 		slim.Spec.ClusterIP = s.Spec.ClusterIP
 	}
