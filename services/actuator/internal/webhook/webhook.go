@@ -17,25 +17,19 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/outbound"
 )
 
 // The verbs of an order.
@@ -93,7 +87,6 @@ type Client struct {
 
 const (
 	timeout   = 8 * time.Second
-	leastKey  = 16 // bytes of the secret: half of what HMAC-SHA256 asks for (RFC 2104, 3)
 	mostBytes = 64 << 10
 )
 
@@ -107,49 +100,12 @@ func New(address, secret config.Secret, cluster string) (*Client, error) {
 	switch {
 	case err != nil, u.Hostname() == "", u.Opaque != "", u.Scheme != "https" && u.Scheme != "http":
 		return nil, errors.New("node_webhook_url: want a URL with https:// and a host (it is a secret and not shown)")
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !outbound.Loopback(u.Hostname()):
 		return nil, fmt.Errorf("node_webhook_url: want https://, got http:// to %s; http:// is only for a loopback host", heal.Clean(u.Hostname(), 128))
-	case len(secret.Reveal()) < leastKey:
-		return nil, fmt.Errorf("node_webhook_secret: has %d bytes, want at least %d: whoever guesses it can have machines stopped", len(secret.Reveal()), leastKey)
+	case len(secret.Reveal()) < outbound.LeastSecret:
+		return nil, fmt.Errorf("node_webhook_secret: has %d bytes, want at least %d: whoever guesses it can have machines stopped", len(secret.Reveal()), outbound.LeastSecret)
 	}
-	dialer := &net.Dialer{Timeout: timeout, Control: control(loopback(u.Hostname()))}
-	return &Client{url: u, secret: secret, cluster: cluster, timeout: timeout, round: &http.Transport{
-		DialContext: dialer.DialContext, TLSHandshakeTimeout: timeout, ForceAttemptHTTP2: true,
-		DisableKeepAlives: true, // orders are rare: a fresh connection is never one that a firewall has forgotten
-	}}, nil
-}
-
-func loopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-// metadata are metadata services that do not live on a link-local address.
-func metadata(ip netip.Addr) bool {
-	return slices.Contains([]string{"fd00:ec2::254", "100.100.100.200", "168.63.129.16"}, ip.String())
-}
-
-// control refuses addresses that no order may go to, after the lookup: what a
-// name means can change.
-func control(local bool) func(string, string, syscall.RawConn) error {
-	return func(_, address string, _ syscall.RawConn) error {
-		ap, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return fmt.Errorf("%s is not an address", address)
-		}
-		ip := ap.Addr().Unmap().WithZone("")
-		if nat64 := netip.MustParsePrefix("64:ff9b::/96"); nat64.Contains(ip) {
-			b := ip.As16()
-			ip = netip.AddrFrom4([4]byte(b[12:]))
-		}
-		switch {
-		case local && !ip.IsLoopback():
-			return fmt.Errorf("%s is not a loopback address", ip)
-		case !local && (!ip.IsGlobalUnicast() || metadata(ip)):
-			return fmt.Errorf("%s is not an address that orders may go to", ip)
-		}
-		return nil
-	}
+	return &Client{url: u, secret: secret, cluster: cluster, timeout: timeout, round: outbound.Transport(u.Hostname(), outbound.Anywhere, timeout)}, nil
 }
 
 // Give gives an order, which the same order again does not repeat.
@@ -196,7 +152,7 @@ func (c *Client) ask(ctx context.Context, method string, u url.URL, body []byte,
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", heal.FieldManager)
-	req.Header.Set("Selfheal-Signature", signature(c.secret.Reveal(), time.Now(), signed))
+	req.Header.Set(outbound.SignatureHeader, outbound.Signature(c.secret.Reveal(), time.Now(), signed))
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
 	}
@@ -243,14 +199,4 @@ func (c *Client) judge(method string, resp *http.Response) (Answer, error) {
 		a.Machine = Unknown
 	}
 	return a, nil
-}
-
-// signature proves to who knows the secret that text is ours and was sent at t,
-// as the notifier's webhook does.
-func signature(secret string, t time.Time, text []byte) string {
-	sent := strconv.FormatInt(t.Unix(), 10)
-	mac := hmac.New(sha256.New, []byte(secret))
-	mac.Write([]byte(sent + "."))
-	mac.Write(text)
-	return "t=" + sent + ",v1=" + hex.EncodeToString(mac.Sum(nil))
 }

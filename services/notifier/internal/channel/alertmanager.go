@@ -13,6 +13,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/outbound"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/story"
 	"github.com/selfheal/selfheal/services/notifier/internal/talk"
@@ -49,7 +50,7 @@ func openAlertmanager(o options) (*Line, error) {
 		return nil, err
 	}
 	// Few have a certificate inside the cluster, and there is no secret to send.
-	if host := p.url.Hostname(); p.url.Scheme == "http" && !loopback(host) && !serviceHost.MatchString(host) {
+	if host := p.url.Hostname(); p.url.Scheme == "http" && !outbound.Loopback(host) && !serviceHost.MatchString(host) {
 		return nil, fmt.Errorf("alertmanager_url: want https://, got http:// to %s; http:// is only for a loopback host and for name.namespace.svc", host)
 	}
 	lasts := max(alertLasts, 3*o.RecoveryTimeout) // announcements are at most one recovery_timeout apart; one or two may be lost

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/config"
+	"github.com/selfheal/selfheal/pkg/outbound"
 	"github.com/selfheal/selfheal/services/notifier/internal/sample"
 )
 
@@ -405,13 +406,13 @@ func TestMessagesGoOnlyWhereTheyMay(t *testing.T) {
 		"255.255.255.255:80":          {false, false, false},
 		"not an address":              {false, false, false},
 	} {
-		if err := anywhere.control("tcp", address, nil); (err == nil) != want.anywhere {
+		if err := outbound.Anywhere.Control("tcp", address, nil); (err == nil) != want.anywhere {
 			t.Errorf("anywhere to %s: %v, want allowed: %t", address, err, want.anywhere)
 		}
-		if err := public.control("tcp", address, nil); (err == nil) != want.public {
+		if err := outbound.Public.Control("tcp", address, nil); (err == nil) != want.public {
 			t.Errorf("public to %s: %v, want allowed: %t", address, err, want.public)
 		}
-		if err := onlyLoopback("tcp", address, nil); (err == nil) != want.loopback {
+		if err := outbound.OnlyLoopback("tcp", address, nil); (err == nil) != want.loopback {
 			t.Errorf("loopback to %s: %v, want allowed: %t", address, err, want.loopback)
 		}
 	}

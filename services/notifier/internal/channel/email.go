@@ -21,6 +21,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/outbound"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/story"
 )
@@ -56,12 +57,11 @@ func openEmail(o options) (*Line, error) {
 		server: o.EmailSMTPServer, port: o.EmailSMTPPort, implicit: o.EmailSMTPPort == implicitTLS, insist: o.EmailUseTLS,
 		username: o.EmailUsername, password: o.EmailPassword, to: map[string]*mail.Address{}, timeout: o.timeout,
 	}
-	m.dialer = net.Dialer{Timeout: o.timeout, Control: anywhere.control}
+	host := strings.ToLower(m.server)
+	local := outbound.Loopback(host)
+	m.dialer = *outbound.Dialer(host, outbound.Anywhere, o.timeout)
 	line := &Line{Channel: m}
-	local := loopback(strings.ToLower(m.server))
-	if local {
-		m.dialer.Control = onlyLoopback
-	} else if !m.insist {
+	if !local && !m.insist {
 		line.Warnings = append(line.Warnings, fmt.Sprintf("email_use_tls is false: anybody on the way to %s may read the messages", m.server))
 	}
 	var err error

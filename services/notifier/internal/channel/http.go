@@ -7,21 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/selfheal/selfheal/pkg/config"
+	"github.com/selfheal/selfheal/pkg/outbound"
 )
 
 // A poster hands bodies to one URL. The URL is a secret: errors name the
@@ -40,23 +38,11 @@ type poster struct {
 	until time.Time // the other side wants nothing before
 }
 
-// A reach is the addresses that a host may resolve to. It is judged for each
-// connection, after the lookup: what a name means can change.
-type reach int
-
-const (
-	// anywhere is for a host that the operator chose: also inside the cluster,
-	// but not this pod itself nor the machine's metadata service.
-	anywhere reach = iota
-	// public is for a host on the Internet.
-	public
-)
-
 // newPoster checks the URL in the setting. It may reach anywhere, and as often
 // as it likes, unless limit and pace say otherwise.
 func newPoster(setting string, secret config.Secret, timeout time.Duration) (*poster, error) {
 	p, err := newPlainPoster(setting, secret, timeout)
-	if err == nil && p.url.Scheme == "http" && !loopback(p.url.Hostname()) {
+	if err == nil && p.url.Scheme == "http" && !outbound.Loopback(p.url.Hostname()) {
 		return nil, fmt.Errorf("%s: want https://, got http:// to %s; http:// is only for a loopback host", setting, p.url.Hostname())
 	}
 	return p, err
@@ -69,63 +55,13 @@ func newPlainPoster(setting string, secret config.Secret, timeout time.Duration)
 		return nil, fmt.Errorf("%s: want a URL with https:// and a host (it is a secret and not shown)", setting)
 	}
 	p := &poster{setting: setting, url: u, timeout: timeout, pace: rate.NewLimiter(rate.Inf, 1), secrets: secretParts(u)}
-	p.limit(anywhere)
+	p.limit(outbound.Anywhere)
 	return p, nil
 }
 
-// limit bounds where p may connect. A URL to a loopback host may connect only
-// there, and is the only one that may.
-func (p *poster) limit(r reach) {
-	dialer := &net.Dialer{Timeout: p.timeout, Control: r.control}
-	if loopback(p.url.Hostname()) {
-		dialer.Control = onlyLoopback
-	}
-	p.round = &http.Transport{
-		DialContext:         dialer.DialContext,
-		TLSHandshakeTimeout: p.timeout,
-		ForceAttemptHTTP2:   true,
-		// News is rare: a fresh connection is never one that a firewall has forgotten.
-		DisableKeepAlives: true,
-	}
-}
-
-func loopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-func onlyLoopback(_, address string, _ syscall.RawConn) error {
-	if ap, err := netip.ParseAddrPort(address); err != nil || !ap.Addr().IsLoopback() {
-		return fmt.Errorf("%s is not a loopback address", address)
-	}
-	return nil
-}
-
-var (
-	nat64   = netip.MustParsePrefix("64:ff9b::/96")
-	carrier = netip.MustParsePrefix("100.64.0.0/10")
-	// Metadata services that do not live on a link-local address.
-	metadata = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("168.63.129.16")}
-)
-
-// control refuses a connection to an address out of reach.
-func (r reach) control(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("%s is not an address", address)
-	}
-	ip := ap.Addr().Unmap().WithZone("")
-	if nat64.Contains(ip) {
-		b := ip.As16()
-		ip = netip.AddrFrom4([4]byte(b[12:]))
-	}
-	switch {
-	case !ip.IsGlobalUnicast(), slices.Contains(metadata, ip):
-		return fmt.Errorf("%s is not an address that messages may go to", ip)
-	case r == public && (ip.IsPrivate() || carrier.Contains(ip)):
-		return fmt.Errorf("%s is not a public address", ip)
-	}
-	return nil
+// limit bounds where p may connect.
+func (p *poster) limit(r outbound.Reach) {
+	p.round = outbound.Transport(p.url.Hostname(), r, p.timeout)
 }
 
 // maxAsked bounds how long we leave the other side alone because it asks so.

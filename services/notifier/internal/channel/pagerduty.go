@@ -16,6 +16,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/outbound"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/story"
 	"github.com/selfheal/selfheal/services/notifier/internal/talk"
@@ -63,7 +64,7 @@ func openPagerDuty(o options) (*Line, error) {
 		each.secrets = append(each.secrets, o.PagerDutyRoutingKey.Reveal())
 		each.pace = rate.NewLimiter(pagerDutyPace, 1)
 		if slices.Contains([]string{"events.pagerduty.com", "events.eu.pagerduty.com"}, p.url.Hostname()) {
-			each.limit(public)
+			each.limit(outbound.Public)
 		}
 	}
 	changes.pace = p.pace // both are for one key

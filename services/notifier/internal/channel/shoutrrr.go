@@ -27,6 +27,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/outbound"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/story"
 )
@@ -133,7 +134,7 @@ func sinksOf(setting, text string, o options) ([]*sink, error) {
 			return nil, fmt.Errorf("%s: %w", setting, err)
 		}
 		if s.public {
-			s.limit(public)
+			s.limit(outbound.Public)
 		}
 		s.pace = rate.NewLimiter(chatPace, 1)
 		s.secrets = longestFirst(append(s.secrets, secretParts(u)...))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/outbound"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/story"
 )
@@ -72,13 +73,13 @@ func newSlackPoster(setting string, secret config.Secret, o options) (*poster, e
 	allowed := []string{"hooks.slack.com", "hooks.slack-gov.com"}
 	host := p.url.Hostname()
 	if slices.Contains(allowed, host) {
-		p.limit(public)
+		p.limit(outbound.Public)
 		return p, nil
 	}
 	if api, err := url.Parse(o.SlackAPIURL); err == nil && !slices.Contains([]string{"", "slack.com"}, api.Hostname()) {
 		allowed = append(allowed, api.Hostname()) // the operator's proxy
 	}
-	if !slices.Contains(allowed, host) && !loopback(host) {
+	if !slices.Contains(allowed, host) && !outbound.Loopback(host) {
 		return nil, fmt.Errorf("%s: host %q not in allowed hosts %v; for a proxy set slack_api_url too", setting, host, allowed)
 	}
 	return p, nil

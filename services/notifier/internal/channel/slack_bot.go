@@ -16,6 +16,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/outbound"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/story"
 )
@@ -47,7 +48,7 @@ func openSlackBot(o options) (*Line, error) {
 			return nil, err
 		}
 		if slices.Contains([]string{"slack.com", "slack-gov.com"}, p.url.Hostname()) {
-			p.limit(public)
+			p.limit(outbound.Public)
 		}
 		p.secrets = append(secretsOf(o.SlackBotToken, o.SlackAppToken), p.secrets...)
 		bot.methods[method] = p

@@ -3,7 +3,6 @@ package channel
 import (
 	"context"
 	"errors"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/slack-go/slack"
 
 	"github.com/selfheal/selfheal/pkg/config"
+	"github.com/selfheal/selfheal/pkg/outbound"
 )
 
 // A slackSocket hears which buttons people press, by Socket Mode
@@ -122,14 +122,11 @@ func (s *slackSocket) dial(ctx context.Context, address string) (*websocket.Conn
 	api := s.bot.methods["apps.connections.open"].url.Hostname()
 	host := u.Hostname()
 	ours := host == api || host == "slack.com" || strings.HasSuffix(host, ".slack.com") || strings.HasSuffix(host, ".slack-gov.com")
-	secure := u.Scheme == "wss" || u.Scheme == "ws" && loopback(host)
+	secure := u.Scheme == "wss" || u.Scheme == "ws" && outbound.Loopback(host)
 	if !ours || !secure {
 		return nil, errors.New("not an address of Slack's")
 	}
-	dialer := &net.Dialer{Timeout: s.timeout, Control: anywhere.control}
-	if loopback(host) {
-		dialer.Control = onlyLoopback
-	}
+	dialer := outbound.Dialer(host, outbound.Anywhere, s.timeout)
 	conn, resp, err := (&websocket.Dialer{NetDialContext: dialer.DialContext, HandshakeTimeout: s.timeout}).DialContext(ctx, address, nil)
 	if resp != nil && resp.Body != nil {
 		_ = resp.Body.Close()

@@ -2,17 +2,14 @@ package channel
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/outbound"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 )
 
@@ -23,10 +20,6 @@ type webhook struct {
 	*poster
 	secret config.Secret
 }
-
-// shortSecret is what can be guessed by trying: half of what HMAC-SHA256 asks
-// for (RFC 2104, 3).
-const shortSecret = 16
 
 func openWebhook(o options) (*Line, error) {
 	if o.WebhookURL == "" {
@@ -39,8 +32,8 @@ func openWebhook(o options) (*Line, error) {
 	line := &Line{Channel: webhook{p, o.WebhookSecret}, Listeners: []route.Listener{{Audience: route.Record}}}
 	if secret := o.WebhookSecret.Reveal(); secret != "" {
 		p.secrets = append(p.secrets, secret)
-		if len(secret) < shortSecret {
-			line.Warnings = append(line.Warnings, fmt.Sprintf("webhook_secret has %d bytes: less than %d can be guessed", len(secret), shortSecret))
+		if len(secret) < outbound.LeastSecret {
+			line.Warnings = append(line.Warnings, fmt.Sprintf("webhook_secret has %d bytes: less than %d can be guessed", len(secret), outbound.LeastSecret))
 		}
 	}
 	return line, nil
@@ -58,18 +51,7 @@ func (w webhook) Send(ctx context.Context, n heal.Notification) error {
 	}
 	header := http.Header{"Content-Type": {heal.ContentType}, "Idempotency-Key": {e.ID}}
 	if secret := w.secret.Reveal(); secret != "" {
-		header["Selfheal-Signature"] = []string{signature(secret, time.Now(), body)}
+		header.Set(outbound.SignatureHeader, outbound.Signature(secret, time.Now(), body))
 	}
 	return w.post(ctx, header, body)
-}
-
-// signature proves to who knows the secret that body is ours and was sent at t.
-// The time is signed too, so that one who overheard it cannot send it again
-// later. v1 leaves room for another way of signing beside it.
-func signature(secret string, t time.Time, body []byte) string {
-	sent := strconv.FormatInt(t.Unix(), 10)
-	mac := hmac.New(sha256.New, []byte(secret))
-	mac.Write([]byte(sent + "."))
-	mac.Write(body)
-	return "t=" + sent + ",v1=" + hex.EncodeToString(mac.Sum(nil))
 }

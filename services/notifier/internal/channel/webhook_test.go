@@ -13,6 +13,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/outbound"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/sample"
 )
@@ -90,7 +91,7 @@ func TestTheWebhookGetsTheResultsEventAsItWas(t *testing.T) {
 func TestTheSignatureIsOfTheTimeAndTheBody(t *testing.T) {
 	// printf '1795349993.{"a":1}' | openssl dgst -sha256 -hmac whsec
 	const want = "t=1795349993,v1=4cefb250fa01fa3e9b6d1bc0f6a2a77fdc05014049392f7113d9efdee5c0bfce"
-	if got := signature("whsec", time.Unix(1795349993, 0), []byte(`{"a":1}`)); got != want {
+	if got := outbound.Signature("whsec", time.Unix(1795349993, 0), []byte(`{"a":1}`)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -117,7 +118,7 @@ func TestTheWebhookCanTellThatItIsUs(t *testing.T) {
 	if now := time.Now().Unix(); sent < begin || sent > now {
 		t.Errorf("sent at %d, want %d to %d", sent, begin, now)
 	}
-	if want := signature(shared, time.Unix(sent, 0), r.body); r.header.Get("Selfheal-Signature") != want {
+	if want := outbound.Signature(shared, time.Unix(sent, 0), r.body); r.header.Get("Selfheal-Signature") != want {
 		t.Errorf("signature %s, want %s", r.header.Get("Selfheal-Signature"), want)
 	}
 
