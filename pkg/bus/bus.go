@@ -46,9 +46,14 @@ type Options struct {
 	// of whom decisions are taken. Default: they go, and are taken, unsigned.
 	SigningKey  string
 	TrustedKeys string
-	Log         *slog.Logger          // default: discard
-	Metrics     prometheus.Registerer // default: none are kept
-	NATS        []nats.Option         // more options, for in-process servers
+	// Keeper brings every stream up to date, whoever owns it; for who has the
+	// right to, where the services have not. Replicas is how many copies it
+	// wants of each; default 1, and for anybody else what is there.
+	Keeper   bool
+	Replicas int
+	Log      *slog.Logger          // default: discard
+	Metrics  prometheus.Registerer // default: none are kept
+	NATS     []nats.Option         // more options, for in-process servers
 }
 
 // A Bus is a connection to the pipeline's streams. It is safe for concurrent use.
@@ -67,6 +72,7 @@ type Bus struct {
 	waits   waits
 	signer  *sign.Signer   // nil: signed topics go unsigned
 	trust   *sign.Verifier // nil: they are taken so
+	copies  int            // of each stream; 0 unless it is the keeper
 
 	keep sync.WaitGroup // what runs until Close
 
@@ -148,6 +154,9 @@ func Connect(o Options) (*Bus, error) {
 		connected: make(chan struct{}),
 		problems:  map[string]error{},
 		reported:  map[string]bool{},
+	}
+	if o.Keeper {
+		b.copies = max(1, o.Replicas)
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)

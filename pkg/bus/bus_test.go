@@ -295,7 +295,6 @@ func TestADeniedSubjectIsNamed(t *testing.T) {
 		{"create a consumer", server.Permissions{Publish: deny("$JS.API.CONSUMER.CREATE.>")}, work, `permission denied for publish to "$JS.API.CONSUMER.CREATE.SELFHEAL_FAILURES.analyzer.`, false},
 		{"pull", server.Permissions{Publish: deny("$JS.API.CONSUMER.MSG.NEXT.>")}, work, `permission denied for publish to "$JS.API.CONSUMER.MSG.NEXT.SELFHEAL_FAILURES.analyzer"`, false},
 		{"acknowledge", server.Permissions{Publish: deny("$JS.ACK.>")}, work, `permission denied for publish to "$JS.ACK.SELFHEAL_FAILURES.analyzer.1.`, true},
-		{"provision", server.Permissions{Publish: deny("$JS.API.STREAM.CREATE.>")}, provision, `permission denied for publish to "$JS.API.STREAM.CREATE.SELFHEAL_`, false},
 		{"look", server.Permissions{Publish: deny("$JS.API.STREAM.INFO.>")}, provision, `permission denied for publish to "$JS.API.STREAM.INFO.SELFHEAL_FAILURES"`, false},
 		{"write a bucket", server.Permissions{Publish: deny("$KV.>")}, create, `permission denied for publish to "$KV.SELFHEAL_EPISODES.a"`, false},
 		{"tail", server.Permissions{Publish: deny("$JS.API.CONSUMER.CREATE.SELFHEAL_RESULTS.>")}, tail, `permission denied for publish to "$JS.API.CONSUMER.CREATE.SELFHEAL_RESULTS.`, false},
@@ -305,14 +304,12 @@ func TestADeniedSubjectIsNamed(t *testing.T) {
 			s := bustest.Configure(t, server.Options{DontListen: true, NoAuthUser: "admin", Users: []*server.User{
 				{Username: "admin", Password: "x"}, {Username: "watcher", Password: "x", Permissions: &tt.permissions},
 			}})
-			if tt.name != "provision" {
-				admin := s.Connect(t, bus.Options{Service: "watcher"})
-				if err := admin.Provision(timeout(t)); err != nil {
-					t.Fatal(err)
-				}
-				if err := bus.Failures.Publish(t.Context(), admin, failure("first")); err != nil {
-					t.Fatal(err)
-				}
+			admin := s.Connect(t, bus.Options{Service: "watcher"})
+			if err := admin.Provision(timeout(t)); err != nil {
+				t.Fatal(err)
+			}
+			if err := bus.Failures.Publish(t.Context(), admin, failure("first")); err != nil {
+				t.Fatal(err)
 			}
 			b := s.Connect(t, bus.Options{Service: "watcher", NATS: []nats.Option{nats.UserInfo("watcher", "x")}})
 			begin := time.Now()
@@ -329,6 +326,59 @@ func TestADeniedSubjectIsNamed(t *testing.T) {
 				t.Errorf("took %v: the server's refusal was not heard", took)
 			}
 		})
+	}
+}
+
+func TestWhoMayNotMakeStreamsWaitsForWhoMay(t *testing.T) {
+	s := bustest.Configure(t, server.Options{DontListen: true, NoAuthUser: "admin", Users: []*server.User{
+		{Username: "admin", Password: "x"},
+		{Username: "watcher", Password: "x", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>"}}}},
+	}})
+	var log logbook
+	b := s.Connect(t, bus.Options{Service: "watcher", Log: log.logger(), NATS: []nats.Option{nats.UserInfo("watcher", "x")}})
+	done := make(chan error, 1)
+	go func() { done <- b.Provision(timeout(t)) }()
+	eventually(t, "it says what it waits for", func() bool {
+		err := b.Ready()
+		return err != nil && strings.Contains(err.Error(), "stream SELFHEAL_FAILURES is not there, and watcher may not make it; waiting for who may (selfheal provision streams)")
+	})
+	keeper := s.Connect(t, bus.Options{Service: "keeper", Keeper: true})
+	if err := keeper.Provision(timeout(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Ready(); err != nil {
+		t.Errorf("still not ready: %v", err)
+	}
+	if n := log.count("streams and buckets are not ready"); n != 1 {
+		t.Errorf("it was logged %d times", n)
+	}
+}
+
+func TestTheKeeperMendsWhatAnotherOwns(t *testing.T) {
+	s := bustest.Start(t)
+	keeper := s.Connect(t, bus.Options{Service: "keeper", Keeper: true})
+	if err := keeper.Provision(timeout(t)); err != nil {
+		t.Fatal(err)
+	}
+	js := s.JetStream(t)
+	stream, err := js.Stream(t.Context(), bus.Failures.Stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := stream.CachedInfo().Config
+	changed.MaxAge = 3 * time.Hour
+	if _, err := js.UpdateStream(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	again := s.Connect(t, bus.Options{Service: "keeper", Keeper: true})
+	if err := again.Provision(timeout(t)); err != nil {
+		t.Fatal(err)
+	}
+	if stream, err = js.Stream(t.Context(), bus.Failures.Stream); err != nil || stream.CachedInfo().Config.MaxAge != 7*24*time.Hour {
+		t.Errorf("%v, %v", stream.CachedInfo().Config.MaxAge, err)
 	}
 }
 

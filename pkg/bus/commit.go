@@ -215,6 +215,11 @@ func twice(batch []*storing) bool {
 func (b *Bus) storeOne(ctx context.Context, stream string, m *nats.Msg) (seq uint64, err error) {
 	err = b.request(ctx, b.pace.answer, stream, exactly(m.Subject), func(ctx context.Context) error {
 		ack, err := b.js.PublishMsg(ctx, m)
+		if err == nil && ack.Duplicate && b.planted(ctx, stream, ack.Sequence, m) {
+			b.log.Warn("somebody else has stored another message under the id of ours; stored without it", "stream", stream, "id", m.Header.Get(nats.MsgIdHdr), "seq", ack.Sequence)
+			m.Header.Del(nats.MsgIdHdr)
+			ack, err = b.js.PublishMsg(ctx, m)
+		}
 		switch {
 		case err == nil && ack.Stream != stream:
 			return wrongStream(ack.Stream, stream)
@@ -228,6 +233,23 @@ func (b *Bus) storeOne(ctx context.Context, stream string, m *nats.Msg) (seq uin
 		return err
 	})
 	return seq, err
+}
+
+// planted reports whether the message that has the id of m is another one, which
+// the server cannot tell: whoever may write anything to the stream could have a
+// signed message dropped as a double. What cannot be read counts as ours, as it
+// nearly always is.
+func (b *Bus) planted(ctx context.Context, stream string, seq uint64, m *nats.Msg) bool {
+	if m.Header.Get(headerSig) == "" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second) // who may not read is told nothing
+	defer cancel()
+	there, err := b.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
+	if err != nil || there.Header.Get(jetstream.SequenceHeader) == "" {
+		return false
+	}
+	return behind(there, jetstream.SubjectHeader) != m.Subject
 }
 
 func wrongStream(got, want string) error {

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -43,23 +42,7 @@ func (t Topic[T]) Follow(ctx context.Context, b *Bus, f Follower[T]) error {
 		f.Current = func() {}
 	}
 	about := "following of " + t.Root
-	defer b.problem(about, nil)
-	for {
-		err := t.follow(ctx, b, f, about)
-		if ctx.Err() != nil {
-			return nil
-		}
-		err = fmt.Errorf("follow %s: %w", t.Root, err)
-		if errors.Is(err, ErrPermission) || b.isClosed() {
-			return err
-		}
-		if b.problem(about, err) {
-			b.log.Warn("topic cannot be followed, trying again", "topic", t.Root, "err", err)
-		}
-		if !b.wait(ctx, b.pace.retry) {
-			return nil
-		}
-	}
+	return b.again(ctx, about, func() error { return t.follow(ctx, b, f, about) })
 }
 
 // follow begins anew, and goes on until something breaks off the reading.

@@ -3,8 +3,6 @@ package bus
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -35,23 +33,10 @@ type Listener[V any] struct {
 func (s *Store[V]) Listen(ctx context.Context, l Listener[V]) error {
 	stream := "KV_" + s.name
 	about := "listening to " + s.name
-	defer s.b.problem(about, nil)
-	for {
-		err := s.listen(ctx, stream, about, l)
-		l.Complete(false)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if errors.Is(err, ErrPermission) || s.b.isClosed() {
-			return fmt.Errorf("bucket %s: listen: %w", s.name, err)
-		}
-		if err != nil && s.b.problem(about, fmt.Errorf("bucket %s: listen: %w", s.name, err)) {
-			s.b.log.Warn("bucket cannot be listened to, trying again", "bucket", s.name, "err", err)
-		}
-		if !s.b.wait(ctx, s.b.pace.retry) {
-			return nil
-		}
-	}
+	return s.b.again(ctx, about, func() error {
+		defer l.Complete(false)
+		return s.listen(ctx, stream, about, l)
+	})
 }
 
 // listen reads the bucket's stream from the latest value of each key on, until

@@ -2,11 +2,37 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// again reads until ctx is done, and anew whenever the reading breaks off. What
+// is read names it where the bus says why it is not ready, and in the log. It
+// fails only when the server refuses it, or the bus is closed.
+func (b *Bus) again(ctx context.Context, what string, read func() error) error {
+	defer b.problem(what, nil)
+	for {
+		err := read()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", what, err)
+		}
+		if errors.Is(err, ErrPermission) || b.isClosed() {
+			return err
+		}
+		if err != nil && b.problem(what, err) {
+			b.log.Warn("reading broke off, trying again", "of", what, "err", err)
+		}
+		if !b.wait(ctx, b.pace.retry) {
+			return nil
+		}
+	}
+}
 
 // latest begins to read the last message of each subject that matches filter,
 // and what is stored after them. Old is how many of them there are.

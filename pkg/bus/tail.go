@@ -2,8 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -69,27 +67,12 @@ type place struct {
 // behind the last one whenever the reading breaks off.
 func (b *Bus) tail(ctx context.Context, stream string, since time.Time, at place, raws chan<- Raw) error {
 	about := "tail of " + stream
-	defer b.problem(about, nil)
-	for {
-		err := b.read(ctx, stream, since, &at, raws)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if errors.Is(err, ErrPermission) || b.isClosed() {
-			return fmt.Errorf("tail %s: %w", stream, err)
-		}
-		if err != nil && b.problem(about, fmt.Errorf("tail %s: %w", stream, err)) {
-			b.log.Warn("stream cannot be read, trying again", "stream", stream, "err", err)
-		}
-		if !b.wait(ctx, b.pace.retry) {
-			return nil
-		}
-	}
+	return b.again(ctx, about, func() error { return b.read(ctx, stream, about, since, &at, raws) })
 }
 
 // read sends the messages behind at, or since if it has read none, and moves
 // at, until something breaks off the reading.
-func (b *Bus) read(ctx context.Context, stream string, since time.Time, at *place, raws chan<- Raw) error {
+func (b *Bus) read(ctx context.Context, stream, about string, since time.Time, at *place, raws chan<- Raw) error {
 	ctx, done := b.waits.add(ctx, mentions(stream), true)
 	defer done()
 	var it jetstream.MessagesContext
@@ -101,7 +84,7 @@ func (b *Bus) read(ctx context.Context, stream string, since time.Time, at *plac
 		return err
 	}
 	defer it.Stop()
-	b.problem("tail of "+stream, nil)
+	b.problem(about, nil)
 	return b.inOrder(ctx, stream, it, func(msg jetstream.Msg, md *jetstream.MsgMetadata) error {
 		r := raw(stream, msg, md)
 		select {

@@ -83,6 +83,7 @@ func stage(owner, name string, age time.Duration, bytes int64, largest int32, ro
 	}
 	s.Discard = jetstream.DiscardNew
 	s.AllowAtomicPublish = true
+	s.AllowDirect = true // for Scan
 	return s
 }
 
@@ -155,7 +156,7 @@ func properties() []property {
 		{"sources", sourceNames, func(to *config, c config) { to.Sources = c.Sources }},
 		{"discard", func(c config) string { return strings.ToLower(strings.TrimPrefix(c.Discard.String(), "Discard")) }, func(to *config, c config) { to.Discard = c.Discard }},
 		{"max_age", func(c config) string { return c.MaxAge.String() }, func(to *config, c config) { to.MaxAge = c.MaxAge }},
-		{"max_bytes", func(c config) string { return strconv.FormatInt(c.MaxBytes, 10) }, func(to *config, c config) { to.MaxBytes = c.MaxBytes }},
+		{"max_bytes", func(c config) string { return strconv.FormatInt(c.MaxBytes, 10) }, func(to *config, c config) { to.MaxBytes = max(to.MaxBytes, c.MaxBytes) }},
 		{"max_msg_size", func(c config) string { return strconv.Itoa(int(c.MaxMsgSize)) }, func(to *config, c config) { to.MaxMsgSize = c.MaxMsgSize }},
 		{"max_msgs", func(c config) string { return strconv.FormatInt(c.MaxMsgs, 10) }, func(to *config, c config) { to.MaxMsgs = c.MaxMsgs }},
 		{"max_msgs_per_subject", func(c config) string { return strconv.FormatInt(c.MaxMsgsPerSubject, 10) }, func(to *config, c config) { to.MaxMsgsPerSubject = c.MaxMsgsPerSubject }},
@@ -183,6 +184,7 @@ func sourceNames(c jetstream.StreamConfig) string {
 // differences names what about have is not as in want.
 func differences(have, want jetstream.StreamConfig) []string {
 	var diffs []string
+	want.MaxBytes = max(want.MaxBytes, have.MaxBytes) // whose cluster is large gives a stream more room
 	for _, p := range properties() {
 		if got, wanted := p.text(have), p.text(want); got != wanted {
 			diffs = append(diffs, fmt.Sprintf("%s is %q, want %q", p.name, got, wanted))
@@ -213,9 +215,10 @@ func checkVersion(version string) error {
 // Provision makes sure that every stream and bucket exists and looks as
 // declared, trying again until ctx is done. A missing one is created; one that
 // differs is updated by its owner and only reported by everybody else, in the
-// log and by Ready. It returns early only for an error that waiting cannot
-// cure: ErrPermission, or a server that is too old. From then on the bus looks
-// again by itself, after each reconnect and now and then.
+// log and by Ready. Who may not create a missing one waits for who may. It
+// returns early only for an error that waiting cannot cure: ErrPermission to
+// look, or a server that is too old. From then on the bus looks again by
+// itself, after each reconnect and now and then.
 func (b *Bus) Provision(ctx context.Context) error {
 	for {
 		err := b.provision(ctx)
@@ -299,9 +302,11 @@ func isDrift(err error) bool {
 // ensure creates s if it is missing, and compares it otherwise.
 func (b *Bus) ensure(ctx context.Context, s stream) error {
 	var have jetstream.StreamConfig
+	missing := false
+	s.Replicas = max(s.Replicas, b.copies)
 	err := b.request(ctx, 2*b.pace.answer, s.Name, mentions(s.Name), func(ctx context.Context) error {
 		found, err := b.js.Stream(ctx, s.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if missing = errors.Is(err, jetstream.ErrStreamNotFound); missing {
 			found, err = b.js.CreateStream(ctx, s.StreamConfig)
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 				found, err = b.js.Stream(ctx, s.Name) // another service was quicker
@@ -312,19 +317,28 @@ func (b *Bus) ensure(ctx context.Context, s stream) error {
 		}
 		return err
 	})
+	if missing && errors.Is(err, ErrPermission) {
+		return awayError{fmt.Errorf("stream %s is not there, and %s may not make it; waiting for who may (selfheal provision streams): %s", s.Name, b.service, err.Error())}
+	}
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", s.Name, err)
 	}
 	diffs := differences(have, s.StreamConfig)
+	if b.copies > 0 && have.Replicas != s.Replicas {
+		diffs = append(diffs, fmt.Sprintf("num_replicas is \"%d\", want \"%d\"", have.Replicas, s.Replicas))
+	}
 	if len(diffs) == 0 {
 		return nil
 	}
 	drift := driftError{fmt.Errorf("stream %s: %s", s.Name, strings.Join(diffs, "; "))}
-	if b.service != s.Owner {
+	if b.service != s.Owner && b.copies == 0 {
 		return drift
 	}
 	for _, p := range properties() {
 		p.copy(&have, s.StreamConfig)
+	}
+	if b.copies > 0 {
+		have.Replicas = s.Replicas
 	}
 	err = b.request(ctx, b.pace.answer, s.Name, mentions(s.Name), func(ctx context.Context) error {
 		_, err := b.js.UpdateStream(ctx, have)

@@ -105,7 +105,7 @@ func TestDriftIsNamedByAllAndMendedByTheOwner(t *testing.T) {
 			config := jetstream.StreamConfig{
 				Name: "SELFHEAL_DECISIONS", Subjects: []string{"selfheal.v1.*.decisions.>", "selfheal.v1.*.approvals.>", "selfheal.v1.*.control.>"},
 				MaxAge: 30 * 24 * time.Hour, MaxBytes: 512 << 20, MaxMsgSize: 64 << 10, Discard: jetstream.DiscardNew,
-				Duplicates: time.Hour, AllowAtomicPublish: true,
+				Duplicates: time.Hour, AllowAtomicPublish: true, AllowDirect: true,
 			}
 			tt.change(&config)
 			if _, err := s.JetStream(t).CreateStream(ctx, config); err != nil {
@@ -130,6 +130,37 @@ func TestDriftIsNamedByAllAndMendedByTheOwner(t *testing.T) {
 				t.Errorf("owner\ngot  %v\nwant %s; update: …", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestAStreamThatAnOperatorGaveMoreRoomKeepsIt(t *testing.T) {
+	ctx, s := timeout(t), bustest.Start(t)
+	owner := s.Connect(t, bus.Options{Service: "actuator"})
+	if err := owner.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	js := s.JetStream(t)
+	stream, err := js.Stream(ctx, bus.Results.Stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxBytes, config.MaxAge = 3<<30, time.Hour // the second is no operator's choice
+	if _, err := js.UpdateStream(ctx, config); err != nil {
+		t.Fatal(err)
+	}
+	again := s.Connect(t, bus.Options{Service: "actuator"})
+	if err := again.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if stream, err = js.Stream(ctx, bus.Results.Stream); err != nil {
+		t.Fatal(err)
+	}
+	if c := stream.CachedInfo().Config; c.MaxBytes != 3<<30 || c.MaxAge == time.Hour {
+		t.Errorf("it has %d bytes for %s", c.MaxBytes, c.MaxAge)
+	}
+	if err := again.Ready(); err != nil {
+		t.Errorf("that is taken for a difference: %v", err)
 	}
 }
 

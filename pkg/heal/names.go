@@ -25,4 +25,11 @@ const (
 	// AnnotationStandby, on a service, is the selector of the pods that may take
 	// over from its own.
 	AnnotationStandby = Domain + "/standby-selector"
+
+	// AnnotationRecreate, "true" on a pod without a controller, permits to make it
+	// anew from its own spec.
+	AnnotationRecreate = Domain + "/recreate"
+
+	AnnotationTeam    = Domain + "/team"    // who hears of it
+	AnnotationRunbook = Domain + "/runbook" // an http(s) URL: what to do about it
 )

@@ -3,6 +3,7 @@ package heal
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -55,17 +56,31 @@ type Match struct {
 	Namespaces []string          `json:"namespace,omitempty"`
 	Objects    []string          `json:"object,omitempty"` // Kind/name of the owner, or of what is broken
 	Teams      []string          `json:"team,omitempty"`   // of the owner's annotation
-	Labels     map[string]string `json:"labels,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"` // of the owner, each one of RoutingLabels
 	Incident   string            `json:"incident,omitempty"`
 }
 
 // What a watcher puts into a failure's metadata for routing: the annotations
-// of the owner, and its labels, each under this prefix.
+// of the owner, and its RoutingLabels, each under this prefix.
 const (
 	MetadataTeam    = "team"
 	MetadataRunbook = "runbook"
 	MetadataLabel   = "label."
 )
+
+// RoutingLabels are the labels of an owner that a failure tells, and so those
+// that a Match can ask for: what Kubernetes recommends, and what is usual.
+// What else an owner is labelled with is not copied.
+var RoutingLabels = []string{
+	"app",
+	"app.kubernetes.io/component",
+	"app.kubernetes.io/instance",
+	"app.kubernetes.io/name",
+	"app.kubernetes.io/part-of",
+	"environment",
+	"team",
+	"tier",
+}
 
 // Empty reports whether everything is meant.
 func (m Match) Empty() bool {
@@ -106,6 +121,9 @@ func (m Match) Validate() error {
 	}
 	for _, t := range m.Types {
 		errs = append(errs, known("match.type", t, FailureTypes))
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Labels)) {
+		errs = append(errs, known("match.labels", name, RoutingLabels))
 	}
 	return errors.Join(errs...)
 }

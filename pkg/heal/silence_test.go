@@ -61,6 +61,7 @@ func TestASilenceEndsAndSaysWhyItIs(t *testing.T) {
 		"at most 720h0m0s": func(s *Silence) { s.Until = at.Add(721 * time.Hour) },
 		"want more than 0": func(s *Silence) { s.Until = at },
 		"match.severity":   func(s *Silence) { s.Match.Severities = []Severity{"loud"} },
+		"match.labels":     func(s *Silence) { s.Match.Labels = map[string]string{"zone": "*"} }, // which no failure tells
 	} {
 		s := good
 		change(&s)

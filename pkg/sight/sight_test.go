@@ -1,8 +1,6 @@
 package sight_test
 
 import (
-	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -11,7 +9,7 @@ import (
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/bus/bustest"
 	"github.com/selfheal/selfheal/pkg/heal"
-	"github.com/selfheal/selfheal/pkg/sight"
+	"github.com/selfheal/selfheal/pkg/sight/sighttest"
 )
 
 func TestMain(m *testing.M) { bustest.VerifyTestMain(m) }
@@ -24,41 +22,6 @@ func observer(id string, seen time.Time, doubts ...heal.Doubt) heal.Observer {
 	return o
 }
 
-func start(t *testing.T, b *bus.Bus) *sight.View {
-	t.Helper()
-	v := sight.New(b, slog.New(slog.DiscardHandler))
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- v.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	return v
-}
-
-// until asks until the sight is as wanted.
-func until(t *testing.T, v *sight.View, want heal.Sight) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		got := v.Now(ctx)
-		if got == want {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("sight (-got +want)\n%s", cmp.Diff(got, want))
-		case <-tick.C:
-		}
-	}
-}
-
 func TestTheFirstAnswerKnowsWhatWasSaidBefore(t *testing.T) {
 	srv := bustest.Start(t)
 	store := bus.NewStore[heal.Observer](srv.Bus(t, "watcher"), bus.ObserversBucket)
@@ -67,7 +30,7 @@ func TestTheFirstAnswerKnowsWhatWasSaidBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := start(t, srv.Bus(t, "analyzer"))
+	v := sighttest.Start(t, srv.Bus(t, "analyzer"))
 	blind := heal.Sight{Reason: heal.ReasonBlind, Detail: "none of 1 watchers sees clearly: the clock jumped by 1h0m0s"}
 	if diff := cmp.Diff(v.Now(t.Context()), blind); diff != "" {
 		t.Errorf("at once: (-got +want)\n%s", diff)
@@ -76,10 +39,10 @@ func TestTheFirstAnswerKnowsWhatWasSaidBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	clear := heal.Sight{Clear: true, Detail: "1 of 1 watchers see clearly"}
-	until(t, v, clear)
+	sighttest.Is(t, v, clear)
 
 	srv.Restart(t)
-	until(t, v, clear)
+	sighttest.Is(t, v, clear)
 }
 
 func TestWhatIsNotValidDoesNotCount(t *testing.T) {
@@ -91,14 +54,14 @@ func TestWhatIsNotValidDoesNotCount(t *testing.T) {
 	if _, err := store.Create(t.Context(), "b", observer("b", time.Now())); err != nil {
 		t.Fatal(err)
 	}
-	until(t, start(t, srv.Bus(t, "analyzer")), heal.Sight{Clear: true, Detail: "1 of 1 watchers see clearly"})
+	sighttest.Is(t, sighttest.Start(t, srv.Bus(t, "analyzer")), heal.Sight{Clear: true, Detail: "1 of 1 watchers see clearly"})
 }
 
 func TestNothingToReadIsNoClearSight(t *testing.T) {
 	srv := bustest.Start(t)
 	b := srv.Bus(t, "analyzer")
 	srv.Stop()
-	got := start(t, b).Now(t.Context())
+	got := sighttest.Start(t, b).Now(t.Context())
 	if want := (heal.Sight{Reason: heal.ReasonBlind, Detail: "how well the watchers see cannot be read"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

@@ -1,9 +1,12 @@
 package kubetest
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"slices"
@@ -74,6 +77,36 @@ func Mutations(events []AuditEvent, userAgentPrefix string) []AuditEvent {
 		}
 	}
 	return writes
+}
+
+// MutationsBy is Mutations of all that was recorded so far. It holds no more of the log at once than a line, and decodes
+// none of others: of a cluster that many tests share that is most of it.
+func (c *Cluster) MutationsBy(t testing.TB, userAgentPrefix string) []AuditEvent {
+	t.Helper()
+	f, err := os.Open(c.AuditLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var events []AuditEvent
+	lines := bufio.NewReader(f)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return Mutations(events, userAgentPrefix) // a line that is being written has no end yet
+		}
+		if err != nil {
+			t.Fatalf("read %s: %v", c.AuditLog, err)
+		}
+		if !bytes.Contains(line, []byte(userAgentPrefix)) {
+			continue
+		}
+		some, err := parseAudit(line)
+		if err != nil {
+			t.Fatalf("read %s: %v", c.AuditLog, err)
+		}
+		events = append(events, some...)
+	}
 }
 
 // auditRecord is the part of audit.k8s.io/v1 Event that is used.
