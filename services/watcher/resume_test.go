@@ -1,6 +1,7 @@
 package watcher_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,8 +11,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/selfheal/selfheal/pkg/bus/bustest"
@@ -149,6 +152,54 @@ func TestSuspicionOutlivesTheWatcherThatHadIt(t *testing.T) {
 	}
 	if held := got.Timestamp.Sub(got.FirstSeen); held < 2*cfg.PodCheckInterval {
 		t.Errorf("announced after %s, want not before %s", held, 2*cfg.PodCheckInterval)
+	}
+}
+
+// The watcher may itself have been on the node, or be upgraded at that time.
+func TestARebootThatWasMeantIsNotToldByTheNextWatcherEither(t *testing.T) {
+	server := bustest.Start(t)
+	events := read(t, server)
+	meant, other := node(corev1.ConditionTrue), node(corev1.ConditionTrue)
+	meant.Name, other.Name = "meant.example.internal", "other.example.internal" // of which no other test speaks
+	c := newCluster(t, meant, other)
+	t.Cleanup(func() {
+		for _, name := range []string{meant.Name, other.Name} {
+			if err := ignoreGone(c.CoreV1().Nodes().Delete(context.Background(), name, metav1.DeleteOptions{})); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	cordon := func(is bool) {
+		patch := fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, is)
+		_, err := c.CoreV1().Nodes().Patch(t.Context(), meant.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+		c.must(err)
+	}
+	reboot := func(name string) {
+		_, err := c.CoreV1().Events(metav1.NamespaceDefault).Create(t.Context(), &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{GenerateName: name + "."},
+			InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: name, UID: types.UID(name)},
+			Type:           corev1.EventTypeWarning, Reason: "Rebooted", Message: "Node " + name + " has been rebooted", LastTimestamp: metav1.Now(),
+		}, metav1.CreateOptions{})
+		c.must(err)
+	}
+	cordon(true)
+	reboot(meant.Name)
+	first := run(t, slow, c.rest, server.Bus(t, watcher.Name))
+	sees(t, first)
+	first.stop()
+	cordon(false) // while nobody looks
+	reboot(other.Name)
+	sees(t, run(t, slow, c.rest, server.Bus(t, watcher.Name)))
+
+	if got := events.wait(1)[0]; got.Reason != "NodeRebooted" || got.Node != other.Name {
+		t.Errorf("event %s of %s, want that of the other node's reboot", got.Reason, got.Node)
+	}
+	pod := healthyPod() // of which is told later than of anything that was known then
+	pod.OwnerReferences = nil
+	c.create(pod)
+	c.update(crashing(pod, 7))
+	if got := events.wait(2)[1]; got.Target.Kind != "Pod" {
+		t.Errorf("event %s of %s, want the pod's", got.Reason, got.Target)
 	}
 }
 

@@ -685,7 +685,7 @@ func TestWatcherAsksForNothingButReading(t *testing.T) {
 			t.Errorf("rule %+v is missing", want)
 		}
 	}
-	if nodes := rule("", "nodes", "list", "watch"); !has(watcher.Rules(), nodes) || has(watcher.NamespaceRules(), nodes) {
+	if nodes := rule("", "nodes", "get", "list", "watch"); !has(watcher.Rules(), nodes) || has(watcher.NamespaceRules(), nodes) {
 		t.Error("nodes are watched by a watcher of the whole cluster, and by no other")
 	}
 }

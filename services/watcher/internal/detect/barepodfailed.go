@@ -10,7 +10,7 @@ import (
 )
 
 // barePodFailed finds pods without a controller that have failed for good,
-// for whatever reason: nobody makes them anew, and so neither do we.
+// for whatever reason: nobody makes them anew, and we only where the pod permits it.
 var barePodFailed = Detector[*corev1.Pod]{
 	Name: "bare_pod_failed",
 	Row:  "P18",
@@ -35,6 +35,9 @@ func findBarePodFailed(pod *corev1.Pod, facts Facts) []Finding {
 		Description: "the pod has failed, and has no controller that would make it anew",
 		Evidence:    endEvidence(pod),
 		Metadata:    map[string]string{},
+	}
+	if pod.Annotations[heal.AnnotationRecreate] == "true" {
+		f.Metadata[heal.MetadataRecreate] = "permitted"
 	}
 	if pod.Status.Reason != "" {
 		f.Description += fmt.Sprintf(" (%s)", pod.Status.Reason)

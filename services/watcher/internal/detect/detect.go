@@ -194,7 +194,7 @@ type Facts struct {
 	ReadyChanges      int       // how often we saw it become ready or cease to be within FlapWindow
 	Rebooted          time.Time // when we saw it come up anew; zero if we did not
 	CordonSeen        time.Time // when we first saw its present cordon; zero if it has none
-	Tended            time.Time // when we last saw it cordoned by others than us; zero if we did not
+	InHand            time.Time // when we last saw it so; zero if we did not
 	Accusers          []string  // workloads that fail on this node only, sorted
 	AccusersElsewhere int       // how many there are of the node that has the most besides it
 	Nodes             int       // of the cluster

@@ -32,6 +32,9 @@ func nodeExcuse(node *corev1.Node, facts Facts) Excuse {
 // is silent, or comes up anew, is their doing.
 func Tended(node *corev1.Node) bool { return node.Spec.Unschedulable && !ours(node) }
 
+// InHand reports whether anybody, we included, is at work on a node.
+func InHand(node *corev1.Node) bool { return node.Spec.Unschedulable || ours(node) }
+
 // notReadyExcuse is the event hygiene of a node's not being ready.
 func notReadyExcuse(node *corev1.Node, facts Facts) Excuse {
 	if e := nodeExcuse(node, facts); e != None {

@@ -78,8 +78,8 @@ func TestWhatIsKnownOfANodeDecidesWhoSpeaks(t *testing.T) {
 		{name: "booted anew, perhaps by us", node: cordoned(well(), heal.FieldManager, time.Minute), facts: Facts{SeenReady: true, Rebooted: noon}},
 
 		{name: "booted anew, as people do it", node: cordoned(well(), "", time.Minute), facts: Facts{SeenReady: true, Rebooted: noon, Events: []Event{{Reason: rebooted, At: noon}}}},
-		{name: "booted anew, as people did it, who let it be used again", node: well(), facts: Facts{SeenReady: true, Tended: noon.Add(-time.Minute), Events: []Event{{Reason: rebooted, At: noon.Add(-2 * time.Minute)}}}},
-		{name: "booted anew after people let it be used again", node: well(), facts: Facts{SeenReady: true, Tended: noon.Add(-2 * time.Minute), Events: []Event{{Reason: rebooted, At: noon.Add(-time.Minute)}}}, want: []string{"node_rebooted NodeRebooted"}},
+		{name: "booted anew, as people did it, who let it be used again", node: well(), facts: Facts{SeenReady: true, InHand: noon.Add(-time.Minute), Events: []Event{{Reason: rebooted, At: noon.Add(-2 * time.Minute)}}}},
+		{name: "booted anew after people let it be used again", node: well(), facts: Facts{SeenReady: true, InHand: noon.Add(-2 * time.Minute), Events: []Event{{Reason: rebooted, At: noon.Add(-time.Minute)}}}, want: []string{"node_rebooted NodeRebooted"}},
 
 		{name: "not ready while people have cordoned it", node: cordoned(nodeWith(corev1.ConditionUnknown), "", time.Hour), facts: seen},
 		{name: "never ready, and cordoned since it came", node: cordoned(came(20*time.Minute, time.Second, corev1.ConditionFalse, ""), "", time.Minute)},

@@ -21,7 +21,7 @@ var nodeRebooted = Detector[*corev1.Node]{
 
 	Reasons: []string{"NodeRebooted"},
 	Hold:    "none; for 10 min",
-	Excused: conditionExcused + "; we have marked the node: the reboot may be ours; it came up while " + tendedExcused,
+	Excused: conditionExcused + "; it came up while the node was cordoned, or marked by us: the reboot was meant",
 
 	Find:   findNodeRebooted,
 	Excuse: rebootExcuse,
@@ -39,7 +39,7 @@ func findNodeRebooted(node *corev1.Node, facts Facts) []Finding {
 	if !facts.Rebooted.IsZero() && facts.Now.Sub(facts.Rebooted) < RebootTold {
 		f.Evidence = append(f.Evidence, heal.Evidence{Path: "status.nodeInfo.bootID", Value: node.Status.NodeInfo.BootID})
 	}
-	if e := facts.event(rebooted, ""); e != nil && e.At.After(facts.Tended) {
+	if e := facts.event(rebooted, ""); e != nil && e.At.After(facts.InHand) {
 		f.Evidence = append(f.Evidence, e.evidence())
 	}
 	if f.Evidence == nil {
@@ -49,7 +49,7 @@ func findNodeRebooted(node *corev1.Node, facts Facts) []Finding {
 }
 
 func rebootExcuse(node *corev1.Node, facts Facts) Excuse {
-	if ours(node) || Tended(node) {
+	if InHand(node) {
 		return Masked
 	}
 	return conditionExcuse(node, facts)

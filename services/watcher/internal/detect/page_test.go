@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/selfheal/selfheal/pkg/heal"
 )
 
 var update = flag.Bool("update", false, "write docs/failures.md")
@@ -45,7 +47,7 @@ const postface = `
 |---|---|
 `
 
-const more = `
+var more = `
 ## What is not seen with ` + "`namespaces`" + `
 
 With the setting ` + "`namespaces`" + ` a watcher has rights in these namespaces alone. What belongs to the whole cluster is then not watched, and
@@ -64,6 +66,18 @@ in its log when it starts, and always in ` + "`/status`" + ` under ` + "`unseen`
 | ` + "`flapping`" + ` | how often the same has ended within an hour, from three times on |
 
 A container's termination message is shown as evidence; what looks like a secret in it is masked.
+
+## What a failure says of whom to tell
+
+| metadata | from |
+|---|---|
+| ` + "`team`, `runbook`" + ` | the annotations ` + "`" + heal.AnnotationTeam + "`, `" + heal.AnnotationRunbook + "`" + ` |
+| ` + "`label.<name>`" + ` | the labels ` + "`" + strings.Join(heal.RoutingLabels, "`, `") + "`" + `, and no other |
+
+They are those of the owner: the top controller of a pod, or else the object itself, as a node, a service or a volume claim. Where the owner is
+of a kind that is not watched, or gone, those of the object. An annotation that it has not is taken from its namespace (not with
+` + "`namespaces`" + `, where namespaces themselves cannot be read). A runbook is an http or https link without a password in it, of at most 256 bytes, or else none.
+They are asked for when a failure is announced, at most once in ten minutes for each object. Who hears of what is [notifications](notifications.md).
 `
 
 func rows[T any](list []Detector[T]) string {

@@ -7,6 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/selfheal/selfheal/pkg/heal"
 )
 
 // endedPod is a pod of a ReplicaSet that ended so long ago.
@@ -113,6 +115,10 @@ func TestWhatIsLeftOfAPodIsShownWithWhatItSays(t *testing.T) {
 	b := found(barePodFailed, bare)
 	if diff := cmp.Diff(map[string]string{"container": "api", "exit_code": "137", "last_reason": "Error"}, b.Metadata); diff != "" || b.Hold != time.Minute {
 		t.Errorf("bare pod: hold %s, metadata (-want +got):\n%s", b.Hold, diff)
+	}
+	bare.Annotations = map[string]string{heal.AnnotationRecreate: "true"}
+	if got := found(barePodFailed, bare).Metadata[heal.MetadataRecreate]; got != "permitted" {
+		t.Errorf("a bare pod that may be made anew says %q", got)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/watcher/internal/doubt"
 )
 
@@ -139,7 +140,7 @@ func (o *Observer) read(ctx context.Context) (latest heal.Observer, ok bool) {
 			return latest, true
 		}
 		o.cfg.Log.Debug("what earlier watchers said about their sight cannot be read; trying again", "err", err)
-		if !wait(ctx, retry) {
+		if !pause.For(ctx, retry) {
 			return latest, false
 		}
 	}
@@ -231,7 +232,6 @@ func (o *Observer) say(ctx context.Context) {
 	for {
 		var err error
 		rev, err = o.write(ctx, rev)
-		pause := o.cfg.Beat
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -240,10 +240,10 @@ func (o *Observer) say(ctx context.Context) {
 				o.cfg.Log.Warn("how well this watcher sees cannot be stored; trying again", "err", err)
 			}
 			troubled = true
-			pause, retry = retry, min(2*retry, retryLimit)
-			if !wait(ctx, pause) {
+			if !pause.For(ctx, retry) {
 				return
 			}
+			retry = min(2*retry, retryLimit)
 			continue
 		}
 		retry, troubled = retryFirst, false
@@ -251,7 +251,7 @@ func (o *Observer) say(ctx context.Context) {
 			begun = true
 			close(o.begun)
 		}
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(o.cfg.Beat)
 		select {
 		case <-ctx.Done():
 		case <-o.wake:
@@ -290,15 +290,4 @@ func (o *Observer) write(ctx context.Context, rev uint64) (uint64, error) {
 		err = errors.New("it was written over")
 	}
 	return rev, err
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

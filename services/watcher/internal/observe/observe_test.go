@@ -11,12 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/bus/bustest"
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/pkg/sight"
+	"github.com/selfheal/selfheal/pkg/sight/sighttest"
 	"github.com/selfheal/selfheal/services/watcher/internal/doubt"
 )
 
@@ -97,46 +96,15 @@ func eventually(t *testing.T, check func() error) {
 	}
 }
 
-// is waits until whoever acts knows the sight as wanted.
-func is(t *testing.T, v *sight.View, want heal.Sight) {
-	t.Helper()
-	eventually(t, func() error {
-		if got := v.Now(t.Context()); got != want {
-			return fmt.Errorf("(-got +want)\n%s", cmp.Diff(got, want))
-		}
-		return nil
-	})
-}
-
 // settles waits until whoever acts knows that the watcher has only just begun.
 func settles(t *testing.T, v *sight.View) {
 	t.Helper()
-	eventually(t, func() error {
-		if got := v.Now(t.Context()); got.Clear || got.Reason != heal.ReasonSettling {
-			return fmt.Errorf("sight %+v", got)
-		}
-		return nil
-	})
-}
-
-func reader(t *testing.T, srv *bustest.Server) *sight.View {
-	t.Helper()
-	v := sight.New(srv.Bus(t, "analyzer"), slog.New(slog.DiscardHandler))
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- v.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return v
+	sighttest.Until(t, 20*time.Second, v, "settling", func(s heal.Sight) bool { return !s.Clear && s.Reason == heal.ReasonSettling })
 }
 
 func TestAWatcherSaysHowItSees(t *testing.T) {
 	srv := bustest.Start(t)
-	v := reader(t, srv)
+	v := sighttest.Start(t, srv.Bus(t, "analyzer"))
 	w := newWorld()
 	cfg := w.config(srv.Bus(t, "watcher"))
 	cfg.Settle = time.Hour
@@ -149,10 +117,10 @@ func TestAWatcherSaysHowItSees(t *testing.T) {
 	o, stop = run(t, cfg)
 	<-o.Begun()
 	clear := heal.Sight{Clear: true, Detail: "1 of 2 watchers see clearly"} // the first one's word still counts
-	is(t, v, clear)
+	sighttest.Is(t, v, clear)
 
 	w.change(func(w *world) { w.nodes = []doubt.Node{{UID: "a"}, {UID: "b"}} })
-	is(t, v, heal.Sight{Reason: heal.ReasonBlind, Detail: "2 of 2 nodes are not ready at once"})
+	sighttest.Is(t, v, heal.Sight{Reason: heal.ReasonBlind, Detail: "2 of 2 nodes are not ready at once"})
 	if got := o.State(); got.State != heal.ObserverBlind {
 		t.Errorf("state %s, want blind", got.State)
 	}
@@ -174,14 +142,14 @@ func TestAWatcherSaysHowItSees(t *testing.T) {
 
 func TestANewWatcherRemembersWhatAnEarlierOneCounted(t *testing.T) {
 	srv := bustest.Start(t)
-	v := reader(t, srv)
+	v := sighttest.Start(t, srv.Bus(t, "analyzer"))
 	w := newWorld()
 	o, stop := run(t, w.config(srv.Bus(t, "watcher")))
 	<-o.Begun()
 	stop()
 	w.change(func(w *world) { w.pods.Count = 0 })
 	run(t, w.config(srv.Bus(t, "watcher")))
-	is(t, v, heal.Sight{Reason: heal.ReasonBlind, Detail: "pods fell from 100 to 0 in one resync; not confirmed yet"})
+	sighttest.Is(t, v, heal.Sight{Reason: heal.ReasonBlind, Detail: "pods fell from 100 to 0 in one resync; not confirmed yet"})
 }
 
 func TestNothingIsSaidBeforeItCanBeStored(t *testing.T) {
@@ -203,18 +171,18 @@ func TestNothingIsSaidBeforeItCanBeStored(t *testing.T) {
 	}
 	srv.Restart(t)
 	<-o.Begun()
-	v := reader(t, srv)
+	v := sighttest.Start(t, srv.Bus(t, "analyzer"))
 	settles(t, v)
 
 	// And it goes on after NATS was away.
 	srv.Restart(t)
 	w.change(func(w *world) { w.nodes = []doubt.Node{{UID: "a"}, {UID: "b"}} })
-	is(t, v, heal.Sight{Reason: heal.ReasonBlind, Detail: "2 of 2 nodes are not ready at once"})
+	sighttest.Is(t, v, heal.Sight{Reason: heal.ReasonBlind, Detail: "2 of 2 nodes are not ready at once"})
 }
 
 func TestStaleLeasesAreSeenBeforeTheNodesAre(t *testing.T) {
 	srv := bustest.Start(t)
-	v := reader(t, srv)
+	v := sighttest.Start(t, srv.Bus(t, "analyzer"))
 	w := newWorld()
 	w.leases = func() (int, int, error) { return 10, 8, nil }
 	w.nodes = make([]doubt.Node, 10)
@@ -222,5 +190,5 @@ func TestStaleLeasesAreSeenBeforeTheNodesAre(t *testing.T) {
 		w.nodes[i] = doubt.Node{UID: fmt.Sprint(i), Ready: i > 1}
 	}
 	run(t, w.config(srv.Bus(t, "watcher")))
-	is(t, v, heal.Sight{Reason: heal.ReasonBlind, Detail: "8 of 10 nodes have not renewed their leases for 40s, together"})
+	sighttest.Is(t, v, heal.Sight{Reason: heal.ReasonBlind, Detail: "8 of 10 nodes have not renewed their leases for 40s, together"})
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/pkg/kube/kubetest"
 	"github.com/selfheal/selfheal/pkg/sight"
+	"github.com/selfheal/selfheal/pkg/sight/sighttest"
 	"github.com/selfheal/selfheal/services/watcher"
 )
 
@@ -74,31 +75,12 @@ func startWith(t *testing.T, srv *bustest.Server, kube *rest.Config, clock *watc
 	return stop
 }
 
-// reader is what whoever acts knows of the watchers' sight.
-func reader(t *testing.T, srv *bustest.Server) *sight.View {
-	t.Helper()
-	v := sight.New(srv.Bus(t, "actuator"), slog.New(slog.DiscardHandler))
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- v.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return v
-}
-
 // until waits until the sight is clear, or until its detail has want in it.
 func until(t *testing.T, within time.Duration, v *sight.View, clear bool, want string) {
 	t.Helper()
 	begin := time.Now()
-	kubetest.Eventually(t, within, func(ctx context.Context) error {
-		if s := v.Now(ctx); s.Clear != clear || !strings.Contains(s.Detail, want) {
-			return fmt.Errorf("sight %+v, want clear %v and %q", s, clear, want)
-		}
-		return nil
+	sighttest.Until(t, within, v, fmt.Sprintf("clear %v and %q", clear, want), func(s heal.Sight) bool {
+		return s.Clear == clear && strings.Contains(s.Detail, want)
 	})
 	t.Logf("%q after %s", want, time.Since(begin).Round(10*time.Millisecond))
 }
@@ -108,7 +90,7 @@ func until(t *testing.T, within time.Duration, v *sight.View, clear bool, want s
 func TestAWatcherThatIsCutOffDoubtsItself(t *testing.T) {
 	t.Parallel()
 	srv := bustest.Start(t)
-	v := reader(t, srv)
+	v := sighttest.Start(t, srv.Bus(t, "actuator"))
 	cable := &cable{}
 	start(t, srv, cable.wrap)
 	until(t, 30*time.Second, v, true, "1 of 1 watchers")
@@ -165,7 +147,7 @@ func (t trip) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 func TestAnEmptyListIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	srv := bustest.Start(t)
-	v := reader(t, srv)
+	v := sighttest.Start(t, srv.Bus(t, "actuator"))
 	c := kubetest.Get(t)
 	ns := c.Namespace(t)
 	for i := range 8 {
@@ -205,7 +187,7 @@ func TestAnEmptyListIsNotBelieved(t *testing.T) {
 func TestAllNodesSilentAtOnceAreNotBelieved(t *testing.T) {
 	t.Parallel()
 	srv := bustest.Start(t)
-	v := reader(t, srv)
+	v := sighttest.Start(t, srv.Bus(t, "actuator"))
 	c, err := kubetest.Start(t.Context(), kubetest.Options{Nodes: 3, Args: []string{"--heartbeat=1s", "--node-monitor-grace-period=4s"}})
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"context"
 	"math/rand/v2"
 	"time"
 
@@ -61,15 +60,3 @@ func backoff(n int, limit time.Duration) time.Duration {
 }
 
 func jitter(limit time.Duration) time.Duration { return rand.N(max(limit, 1)) }
-
-func sleep(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}

@@ -30,6 +30,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/selfheal/selfheal/pkg/pause"
 )
 
 // A Handler takes in what a Stream brings, on one goroutine.
@@ -146,7 +148,7 @@ func (s *Stream) Run(ctx context.Context) {
 			return
 		}
 		s.place(err)
-		sleep(ctx, s.wait(err))
+		pause.For(ctx, s.wait(err))
 	}
 }
 
@@ -165,9 +167,8 @@ func (s *Stream) once(ctx context.Context) error {
 		return s.watch(ctx, false)
 	}
 	if !s.fresh.IsZero() {
-		sleep(ctx, s.limits.fresh-time.Since(s.fresh)+jitter(spread))
-		if err := ctx.Err(); err != nil {
-			return err
+		if !pause.For(ctx, s.limits.fresh-time.Since(s.fresh)+jitter(spread)) {
+			return ctx.Err()
 		}
 	}
 	last := s.fresh

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 )
 
@@ -117,16 +118,16 @@ func (p *Poller) metrics(ctx context.Context) {
 	served := false
 	trouble := said{log: p.cfg.Log, what: "the metrics API"}
 	var heard time.Time
-	for pause := time.Duration(0); wait(ctx, pause); {
+	for rest := time.Duration(0); pause.For(ctx, rest); {
 		changed, err := p.poll(ctx)
-		pause = p.cfg.Every
+		rest = p.cfg.Every
 		switch {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, ErrAbsent):
-			pause = p.cfg.Again
+			rest = p.cfg.Again
 			if served {
-				p.cfg.Log.Info("the metrics API is not served any more", "again_in", pause.String())
+				p.cfg.Log.Info("the metrics API is not served any more", "again_in", rest.String())
 			}
 			served = false
 		case err != nil:
@@ -135,7 +136,7 @@ func (p *Poller) metrics(ctx context.Context) {
 			trouble.over()
 			heard = time.Now()
 			if !served {
-				p.cfg.Log.Info("the metrics API is served: the usage of nodes and containers is watched", "every", pause.String())
+				p.cfg.Log.Info("the metrics API is served: the usage of nodes and containers is watched", "every", rest.String())
 			}
 			served = true
 		}
@@ -243,18 +244,4 @@ func (s *said) over() {
 		s.log.Info("what is used can be read again", "of", s.what)
 	}
 	s.did = false
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -362,14 +362,19 @@ func TestWhatWasHighIsForgottenWhenNobodySaysSoForLong(t *testing.T) {
 	})
 }
 
-func TestKubeletsAreAskedOneAfterAnother(t *testing.T) {
+func TestKubeletsAreAskedOneAfterAnotherAtFirstWithoutDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		asked := map[time.Duration]string{}
 		begin := time.Now()
 		p := New(Config{
 			Log: slog.New(slog.DiscardHandler), Threshold: 80, Changed: func([]Ref) {}, Volumes: true,
-			Nodes: func() []string { return []string{"a", "b", "c"} },
+			Nodes: func() []string {
+				if time.Since(begin) < 3*time.Second { // none was read yet
+					return nil
+				}
+				return []string{"a", "b", "c"}
+			},
 			Get: func(_ context.Context, path string) (io.ReadCloser, error) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -386,7 +391,10 @@ func TestKubeletsAreAskedOneAfterAnother(t *testing.T) {
 		time.Sleep(21 * time.Minute)
 		cancel()
 		<-ended
-		want := map[time.Duration]string{5 * time.Minute: "a", 10 * time.Minute: "b", 15 * time.Minute: "c", 20 * time.Minute: "a"}
+		want := map[time.Duration]string{
+			4 * time.Second: "a", 5 * time.Second: "b", 6 * time.Second: "c",
+			306 * time.Second: "a", 606 * time.Second: "b", 906 * time.Second: "c", 1206 * time.Second: "a",
+		}
 		if diff := cmp.Diff(asked, want); diff != "" {
 			t.Errorf("(-got +want)\n%s", diff)
 		}

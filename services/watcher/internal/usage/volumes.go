@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 )
 
@@ -115,18 +116,25 @@ func forecast(samples []sample, of int64) time.Duration {
 	return max(time.Duration(seconds*float64(time.Second)), time.Second)
 }
 
-// volumes asks one kubelet after another, for ever.
+// volumes asks one kubelet after another, for ever; at first without delay, as
+// what is full by then has waited long enough.
 func (p *Poller) volumes(ctx context.Context) {
 	trouble := said{log: p.cfg.Log, what: "kubelets"}
-	for {
-		nodes := p.cfg.Nodes()
-		pause := max(p.cfg.Round/time.Duration(max(len(nodes), 1)), min(minPause, p.cfg.Round))
-		if len(nodes) == 0 && !wait(ctx, pause) {
-			return
+	for asked := false; ; {
+		nodes, rest := p.cfg.Nodes(), min(minPause, p.cfg.Round)
+		if len(nodes) == 0 { // none was read yet
+			if !pause.For(ctx, rest) {
+				return
+			}
+			continue
 		}
+		if asked {
+			rest = max(p.cfg.Round/time.Duration(len(nodes)), rest)
+		}
+		asked = true
 		failed := false
 		for _, node := range nodes {
-			if !wait(ctx, pause) {
+			if !pause.For(ctx, rest) {
 				return
 			}
 			changed, err := p.askKubelet(ctx, node, time.Now())

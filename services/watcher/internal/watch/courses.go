@@ -10,7 +10,7 @@ import (
 // and last came further, and where it stands. Some hundred bytes each.
 type courses struct {
 	began time.Time // times are kept as distances from it: they are many
-	of    map[string]course
+	of    map[uid]course
 }
 
 type course struct {
@@ -23,14 +23,14 @@ type course struct {
 }
 
 func newCourses(now time.Time) *courses {
-	return &courses{began: now, of: map[string]course{}}
+	return &courses{began: now, of: map[uid]course{}}
 }
 
 // note takes in how a workload is now. One that is new to us counts as rolled
 // out and scaled just now, as we cannot know better.
-func (c *courses) note(uid string, w workload, now time.Time) {
+func (c *courses) note(id uid, w workload, now time.Time) {
 	at, revision, asked, reached := now.Sub(c.began), w.revision, w.asked, w.updated
-	was, known := c.of[uid]
+	was, known := c.of[id]
 	is := was
 	if !known || was.revision != revision {
 		is.revision, is.rolled = revision, at
@@ -43,13 +43,13 @@ func (c *courses) note(uid string, w workload, now time.Time) {
 	}
 	is.updated, is.available, is.still = w.updated, w.available, w.still
 	if is != was || !known {
-		c.of[uid] = is
+		c.of[id] = is
 	}
 }
 
 // tell adds what is known of a workload to facts.
-func (c *courses) tell(uid string, facts *detect.Facts) {
-	is, known := c.of[uid]
+func (c *courses) tell(id uid, facts *detect.Facts) {
+	is, known := c.of[id]
 	if !known {
 		return
 	}
@@ -65,8 +65,8 @@ type standing struct {
 	updated, available int32  // pods of that revision, and those of any that serve
 }
 
-func (c *courses) standing(uid string) (standing, bool) {
-	is, known := c.of[uid]
+func (c *courses) standing(id uid) (standing, bool) {
+	is, known := c.of[id]
 	s := standing{revision: is.revision, updated: is.updated, available: is.available}
 	if is.still {
 		s.revision = ""
@@ -74,4 +74,4 @@ func (c *courses) standing(uid string) (standing, bool) {
 	return s, known
 }
 
-func (c *courses) forget(uid string) { delete(c.of, uid) }
+func (c *courses) forget(id uid) { delete(c.of, id) }

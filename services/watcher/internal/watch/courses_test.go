@@ -38,19 +38,19 @@ func TestCourseOfAWorkloadIsRememberedByWhatChangesInIt(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			began := time.Now()
 			at := func(step int) time.Time { return began.Add(time.Duration(step) * time.Minute) }
-			c := newCourses(began)
+			c, id := newCourses(began), makeUID([]byte("uid"))
 			for i, s := range tt.steps {
-				c.note("uid", workload{revision: s.revision, asked: s.asked, updated: s.reached}, at(i))
+				c.note(id, workload{revision: s.revision, asked: s.asked, updated: s.reached}, at(i))
 			}
 			want := detect.Facts{RolloutSince: at(tt.want.rolled), ScaledSince: at(tt.want.scaled), ProgressSince: at(tt.want.progressed), FromZero: tt.want.fromZero}
 			var got detect.Facts
-			c.tell("uid", &got)
+			c.tell(id, &got)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("what is known (-want +got):\n%s", diff)
 			}
-			c.forget("uid")
+			c.forget(id)
 			var none detect.Facts
-			c.tell("uid", &none)
+			c.tell(id, &none)
 			if diff := cmp.Diff(detect.Facts{}, none); diff != "" || len(c.of) != 0 {
 				t.Errorf("still known after it was forgotten:\n%s", diff)
 			}

@@ -36,7 +36,7 @@ func openEndpointSlices(w *Watcher, _ kind) view {
 			}
 		},
 		forget: func(uid string) {
-			if of, news := w.network.drop(uid, time.Now()); news {
+			if of, news := w.network.drop(makeUID([]byte(uid)), time.Now()); news {
 				w.serviceAgain(of)
 			}
 		},
@@ -47,7 +47,7 @@ func openEndpointSlices(w *Watcher, _ kind) view {
 // empty slice that was changed since it was made has had endpoints: Kubernetes
 // makes it new for a service without any.
 func countSlice(s *discoveryv1.EndpointSlice) (of detect.Backend, c slice, had bool) {
-	c = slice{uid: string(s.UID), family: s.AddressType}
+	c = slice{uid: makeUID([]byte(s.UID)), family: shared(s.AddressType)}
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i].Conditions
 		leaving := e.Terminating != nil && *e.Terminating

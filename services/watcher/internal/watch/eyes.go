@@ -10,7 +10,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/selfheal/selfheal/services/watcher/internal/doubt"
@@ -55,20 +54,16 @@ func (h *health) unseen(now time.Time) (time.Duration, string) {
 // Nodes is every node that we see.
 func (w *Watcher) Nodes() []doubt.Node {
 	now := time.Now()
-	var all []doubt.Node
-	w.kept("v1", "Node", func(obj metav1.Object) {
-		n, ok := obj.(*corev1.Node)
-		if !ok || n.DeletionTimestamp != nil {
-			return
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := make([]doubt.Node, 0, len(w.nodes))
+	for uid, h := range w.nodes {
+		if !h.leaving {
+			all = append(all, doubt.Node{
+				UID: uid, Ready: h.ready, Unknown: h.status == "" || h.status == corev1.ConditionUnknown, Young: now.Sub(h.made) < young,
+			})
 		}
-		one := doubt.Node{UID: string(n.UID), Unknown: true, Young: now.Sub(n.CreationTimestamp.Time) < young}
-		for _, c := range n.Status.Conditions {
-			if c.Type == corev1.NodeReady {
-				one.Ready, one.Unknown = c.Status == corev1.ConditionTrue, c.Status == corev1.ConditionUnknown
-			}
-		}
-		all = append(all, one)
-	})
+	}
 	return all
 }
 
@@ -165,17 +160,6 @@ func (w *Watcher) maySpeak(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// kept calls do with every object of a kind that is kept.
-func (w *Watcher) kept(version, kind string, do func(metav1.Object)) {
-	s := w.sources[version+"/"+kind]
-	if s == nil {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s.held.each(do)
 }
 
 // unseen is for how long the kind has not been seen, where it is worst.

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/watcher/internal/detect"
 	"github.com/selfheal/selfheal/services/watcher/internal/episode"
 )
@@ -75,11 +76,20 @@ func (w *Watcher) ending(namespace string) bool {
 	return ok && n.DeletionTimestamp != nil
 }
 
-// slimNamespace keeps of a namespace its name, and whether it is to go.
+// slimNamespace keeps of a namespace its name, whether it is to go, and what it
+// says of whom to tell about failures in it, and of leaving it alone.
 func slimNamespace(obj any) any {
 	n, ok := obj.(*corev1.Namespace)
 	if !ok {
 		return obj
 	}
-	return &corev1.Namespace{ObjectMeta: slimMeta(n.ObjectMeta)}
+	slim := &corev1.Namespace{ObjectMeta: slimMeta(n.ObjectMeta)}
+	if told := onNamespace(n); len(told) > 0 {
+		slim.Annotations = map[string]string{}
+		tell(slim.Annotations, heal.AnnotationTeam, told[heal.MetadataTeam])
+		tell(slim.Annotations, heal.AnnotationRunbook, told[heal.MetadataRunbook])
+		tell(slim.Annotations, heal.AnnotationMode, told[heal.MetadataMode])
+		tell(slim.Annotations, heal.AnnotationHoldUntil, told[heal.MetadataHoldUntil])
+	}
+	return slim
 }

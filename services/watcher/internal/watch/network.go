@@ -16,13 +16,14 @@ import (
 // The Watcher's lock guards it; the zero value knows nothing.
 type network struct {
 	services map[detect.Backend]*served
-	owners   map[string]detect.Backend    // by UID of a slice
+	owners   map[uid]*served              // by UID of a slice
 	resting  map[string]map[string]idling // by namespace and UID of a workload
 	callers  map[string]caller            // by UID of a webhook configuration
 }
 
 // served is what the slices of one service hold.
 type served struct {
+	of     detect.Backend
 	slices []slice
 	level  detect.Level
 	since  time.Time // of level
@@ -34,7 +35,7 @@ type served struct {
 
 // A slice is what counts of one EndpointSlice.
 type slice struct {
-	uid                   string
+	uid                   uid
 	family                discoveryv1.AddressType
 	ready, serving, total int
 	ports                 unique.Handle[string] // its ports' names, joined; most slices have the same
@@ -61,19 +62,20 @@ const portSeparator = ","
 // put takes in a slice as it is now, and reports whether its service is to be
 // judged again.
 func (n *network) put(of detect.Backend, s slice, had bool, now time.Time) bool {
-	if before, known := n.owners[s.uid]; known && before != of { // relabelled by hand
+	if before := n.owners[s.uid]; before != nil && before.of != of { // relabelled by hand
 		n.drop(s.uid, now)
 	}
 	if n.services == nil {
-		n.services, n.owners = map[detect.Backend]*served{}, map[string]detect.Backend{}
+		n.services, n.owners = map[detect.Backend]*served{}, map[uid]*served{}
 	}
 	v := n.services[of]
 	if v == nil {
-		v = &served{}
+		of.Namespace = shared(of.Namespace)
+		v = &served{of: of}
 		n.services[of] = v
 	}
 	before := v.sum()
-	n.owners[s.uid] = of
+	n.owners[s.uid] = v
 	if i := v.index(s.uid); i >= 0 {
 		v.slices[i] = s
 	} else {
@@ -85,20 +87,19 @@ func (n *network) put(of detect.Backend, s slice, had bool, now time.Time) bool 
 
 // drop forgets a slice, and gives the service that it was of, if that is to be
 // judged again.
-func (n *network) drop(uid string, now time.Time) (detect.Backend, bool) {
-	of, known := n.owners[uid]
-	if !known {
-		return of, false
+func (n *network) drop(id uid, now time.Time) (detect.Backend, bool) {
+	v := n.owners[id]
+	if v == nil {
+		return detect.Backend{}, false
 	}
-	delete(n.owners, uid)
-	v := n.services[of]
+	delete(n.owners, id)
 	before := v.sum()
-	v.slices = slices.DeleteFunc(v.slices, func(s slice) bool { return s.uid == uid })
+	v.slices = slices.DeleteFunc(v.slices, func(s slice) bool { return s.uid == id })
 	if len(v.slices) == 0 { // the service is gone, or will have new ones in a moment
-		delete(n.services, of)
-		return of, true
+		delete(n.services, v.of)
+		return v.of, true
 	}
-	return of, v.settle(before, now)
+	return v.of, v.settle(before, now)
 }
 
 // of is what is known of a service's endpoints.
@@ -118,8 +119,8 @@ func (n *network) assume(service detect.Backend) {
 	}
 }
 
-func (v *served) index(uid string) int {
-	return slices.IndexFunc(v.slices, func(s slice) bool { return s.uid == uid })
+func (v *served) index(id uid) int {
+	return slices.IndexFunc(v.slices, func(s slice) bool { return s.uid == id })
 }
 
 // sum adds up the slices. A service of two address families has each pod

@@ -189,8 +189,8 @@ func TestServiceIsForgottenWithItsLastSlice(t *testing.T) {
 	if got := n.of(web).Ready; got != 1 {
 		t.Errorf("%d ready after a slice went to another service, want 1", got)
 	}
-	for _, uid := range []string{"a", "b", "b", "unknown"} {
-		n.drop(uid, start)
+	for _, id := range []string{"a", "b", "b", "unknown"} {
+		n.drop(makeUID([]byte(id)), start)
 	}
 	if len(n.services) != 0 || len(n.owners) != 0 {
 		t.Errorf("%d services and %d slices are remembered, want none", len(n.services), len(n.owners))

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ var nodes = kind{
 	Resource: "nodes",
 	Keep:     true,
 	First:    true,
+	Packed:   true,
 	New:      func() object { return new(corev1.Node) },
 	Slim:     slimNode,
 	Open:     openNodes,
@@ -31,7 +33,7 @@ func openNodes(w *Watcher, k kind) view {
 		list: detect.Nodes,
 		node: func(n *corev1.Node) string { return n.Name },
 	}
-	known := map[string]*nodeHistory{} // by UID
+	known, past := w.nodes, nodePast{}
 	return view{
 		judge: func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting {
 			node := obj.(*corev1.Node)
@@ -59,20 +61,24 @@ func openNodes(w *Watcher, k kind) view {
 		change: func(obj metav1.Object, _ bool, now time.Time) {
 			uid := string(obj.GetUID())
 			if known[uid] == nil {
-				known[uid] = &nodeHistory{name: obj.GetName()}
+				known[uid] = past.of(uid, obj.GetName())
 			}
 			known[uid].note(obj.(*corev1.Node), now)
+			w.noteReady(known[uid])
 			w.noteRoom(obj.(*corev1.Node), now)
 			w.noteAbsence(obj.(*corev1.Node), now)
 		},
 		forget: func(uid string) {
 			if h := known[uid]; h != nil {
 				w.departed.add(h.name, time.Now())
+				delete(w.unready, h.name)
 			}
 			delete(known, uid)
 			delete(w.rooms.nodes, uid)
 			w.forgetAbsence(uid)
 		},
+		memory: func(now time.Time) json.RawMessage { return savedNodes(known, now) },
+		recall: past.load,
 	}
 }
 
@@ -94,6 +100,23 @@ func tellNodes(sightings []episode.Sighting, known map[string]*nodeHistory) {
 	}
 }
 
+// noteReady takes in whether a node is ready. The caller holds mu.
+func (w *Watcher) noteReady(h *nodeHistory) {
+	delete(w.departed, h.name)
+	if h.status == "" || h.ready {
+		delete(w.unready, h.name)
+		return
+	}
+	w.unready[h.name] = struct{}{}
+}
+
+// nodeFailing reports whether a node is itself not ready, or gone, as far as
+// we see. The caller holds mu.
+func (w *Watcher) nodeFailing(name string, now time.Time) bool {
+	_, unready := w.unready[name]
+	return unready || w.departed.has(name, now)
+}
+
 // departed is which nodes are gone, by name, and since when. What is left of
 // their pods says how it was then, until Kubernetes clears it away.
 type departed map[string]time.Time
@@ -112,10 +135,14 @@ func (d departed) has(name string, now time.Time) bool {
 	return gone && now.Sub(at) < clearedAway
 }
 
-// A nodeHistory is what a node does not say itself.
+// A nodeHistory is what a node does not say itself, and what others ask about
+// it so often that to unpack it would be a waste.
 type nodeHistory struct {
 	name      string
-	ready     bool // when last seen
+	made      time.Time // by the API server's clock
+	leaving   bool
+	status    corev1.ConditionStatus // of Ready; empty if it does not say
+	ready     bool                   // when last seen
 	seenReady bool
 	changes   detect.Tally // of ready
 	boot      string
@@ -123,30 +150,34 @@ type nodeHistory struct {
 	cordoned  time.Time
 	kubelet   string // its version
 
-	tended     bool // when last seen
-	lastTended time.Time
+	inHand     bool // when last seen
+	lastInHand time.Time
 }
 
 // note takes in how a node is now.
 func (h *nodeHistory) note(node *corev1.Node, now time.Time) {
 	_, c := detect.ReadyCondition(node)
-	ready := c != nil && c.Status == corev1.ConditionTrue
-	tended := detect.Tended(node)
-	if tended || h.tended {
-		h.lastTended = now
+	h.made, h.leaving, h.status = node.CreationTimestamp.Time, node.DeletionTimestamp != nil, ""
+	if c != nil {
+		h.status = shared(c.Status)
 	}
-	h.tended = tended
-	if h.seenReady && ready != h.ready && !tended { // to become ready for the first time is no change
+	ready := h.status == corev1.ConditionTrue
+	inHand := detect.InHand(node)
+	if inHand || h.inHand {
+		h.lastInHand = now
+	}
+	h.inHand = inHand
+	if h.seenReady && ready != h.ready && !detect.Tended(node) { // to become ready for the first time is no change
 		h.changes = h.changes.Add(1, now, detect.FlapWindow)
 	}
 	h.ready, h.seenReady = ready, h.seenReady || ready
 	if boot := node.Status.NodeInfo.BootID; boot != "" {
-		if h.boot != "" && h.boot != boot && !tended {
+		if h.boot != "" && h.boot != boot && !inHand {
 			h.rebooted = now
 		}
 		h.boot = boot
 	}
-	h.kubelet = node.Status.NodeInfo.KubeletVersion
+	h.kubelet = shared(node.Status.NodeInfo.KubeletVersion)
 	switch {
 	case !node.Spec.Unschedulable:
 		h.cordoned = time.Time{}
@@ -160,7 +191,12 @@ func (h *nodeHistory) tell(facts *detect.Facts) {
 	facts.ReadyChanges = h.changes.Within(facts.Now, detect.FlapWindow)
 	facts.Rebooted = h.rebooted
 	facts.CordonSeen = h.cordoned
-	facts.Tended = h.lastTended
+	facts.InHand = h.lastInHand
+}
+
+// pressures are the conditions that every node has, most of the time False.
+var pressures = []corev1.NodeConditionType{
+	corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure, corev1.NodeNetworkUnavailable,
 }
 
 // slimNode keeps of a node what detectors read. Add to it what a new one needs.
@@ -172,18 +208,19 @@ func slimNode(obj any) any {
 	slim := &corev1.Node{
 		ObjectMeta: slimMeta(n.ObjectMeta),
 		Spec:       corev1.NodeSpec{Unschedulable: n.Spec.Unschedulable, Taints: n.Spec.Taints},
-		Status:     corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{BootID: clip(n.Status.NodeInfo.BootID), KubeletVersion: shared(clip(n.Status.NodeInfo.KubeletVersion))}},
+		Status:     corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{BootID: clip(n.Status.NodeInfo.BootID), KubeletVersion: clip(n.Status.NodeInfo.KubeletVersion)}},
 	}
 	slim.Labels = keep(nil, n.Labels, false, slices.Concat(detect.ControlPlaneLabels, slices.Sorted(maps.Keys(detect.ProviderMarks)))...)
 	slim.Annotations = keep(slim.Annotations, n.Annotations, false, slices.Sorted(maps.Keys(detect.ProviderMarks))...)
 	slim.Annotations = keep(slim.Annotations, n.Annotations, true, heal.AnnotationOwnedBy, heal.AnnotationDecisionID)
 	slim.Labels = keep(slim.Labels, n.Labels, true, karpenterPool)
 	slim.Status.Allocatable = allocatable(n.Status.Allocatable)
-	slim.Status.Conditions = slices.Clone(n.Status.Conditions)
-	for i := range slim.Status.Conditions {
-		c := &slim.Status.Conditions[i] // which hardly differ from node to node
-		c.Type, c.Status = shared(c.Type), shared(c.Status)
-		c.Reason, c.Message = shared(c.Reason), shared(clip(c.Message))
+	for _, c := range n.Status.Conditions {
+		if c.Status == corev1.ConditionFalse && slices.Contains(pressures, c.Type) { // as it should be: more is not read
+			c = corev1.NodeCondition{Type: c.Type, Status: c.Status}
+		}
+		c.Message = clip(c.Message)
+		slim.Status.Conditions = append(slim.Status.Conditions, c)
 	}
 	return slim
 }

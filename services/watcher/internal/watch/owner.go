@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/singleflight"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/lru"
 
@@ -24,12 +25,14 @@ var climbs = []kind{
 	{Version: "batch/v1", Kind: "Job", Group: "batch", Resource: "jobs", Namespaced: true},
 }
 
-// owners finds the top controller of a chain, asking the API server once for
-// each controller.
+// owners finds the top controller of a chain, and what it says of itself,
+// asking the API server once for each controller, however many ask at once.
 type owners struct {
 	metadata func(context.Context, kind, name) (metav1.Object, error)
 	newest   func(heal.Target) string // the revision of a Deployment, as far as we see; may be empty
 	seen     *lru.Cache               // UID of a controller to its link
+	routings *lru.Cache               // UID to routingAsked
+	asking   singleflight.Group
 }
 
 // A link is what a controller says of itself.
@@ -40,7 +43,10 @@ type link struct {
 }
 
 func newOwners(s server) *owners {
-	return &owners{metadata: s.metadata, newest: func(heal.Target) string { return "" }, seen: lru.New(ownersKept)}
+	return &owners{
+		metadata: s.metadata, newest: func(heal.Target) string { return "" },
+		seen: lru.New(ownersKept), routings: lru.New(ownersKept),
+	}
 }
 
 // top is the uppermost controller above direct, or how far it came until the
@@ -88,15 +94,18 @@ func (o *owners) revision(ctx context.Context, set heal.Target, newest string) s
 }
 
 func (o *owners) ask(ctx context.Context, c kind, t heal.Target) (link, error) {
-	obj, err := o.metadata(ctx, c, name{t.Namespace, t.Name})
-	if err != nil {
-		return link{}, err
-	}
-	if string(obj.GetUID()) != t.UID {
-		return link{}, fmt.Errorf("another object has its name, with uid %s, want %s", obj.GetUID(), t.UID)
-	}
-	l := link{above: controller(obj), revision: clip(obj.GetAnnotations()[detect.RevisionAnnotation])}
-	l.asOf = o.newest(l.above)
-	o.seen.Add(t.UID, l)
-	return l, nil
+	l, err, _ := o.asking.Do("link/"+t.UID, func() (any, error) {
+		obj, err := o.metadata(ctx, c, name{t.Namespace, t.Name})
+		if err != nil {
+			return link{}, err
+		}
+		if string(obj.GetUID()) != t.UID {
+			return link{}, fmt.Errorf("another object has its name, with uid %s, want %s", obj.GetUID(), t.UID)
+		}
+		l := link{above: controller(obj), revision: clip(obj.GetAnnotations()[detect.RevisionAnnotation])}
+		l.asOf = o.newest(l.above)
+		o.seen.Add(t.UID, l)
+		return l, nil
+	})
+	return l.(link), err
 }

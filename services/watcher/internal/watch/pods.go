@@ -67,20 +67,6 @@ func openPods(w *Watcher, k kind) view {
 	}
 }
 
-// nodeFailing reports whether a node is itself not ready, or gone, as far as
-// we see.
-func (w *Watcher) nodeFailing(name string, now time.Time) bool {
-	if name == "" {
-		return false
-	}
-	node, ok := w.find("v1", "Node", "", name).(*corev1.Node)
-	if !ok {
-		return w.departed.has(name, now)
-	}
-	_, ready := detect.ReadyCondition(node)
-	return ready != nil && ready.Status != corev1.ConditionTrue
-}
-
 // slimPod keeps of a pod what detectors read; above all no environment, no
 // command line, and of its volumes only which claims they are. Add to it what
 // a new detector needs.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,29 +27,29 @@ func (w *Watcher) work(ctx context.Context) {
 	defer func() { _ = working.Wait() }() // begun is finished
 	working.SetLimit(workers)
 	for {
-		key, ended := w.queue.Get()
+		next, ended := w.queue.Get()
 		if ended || ctx.Err() != nil {
 			return // what is left is found again after a restart
 		}
 		working.Go(func() error {
-			w.attempt(ctx, key)
+			w.attempt(ctx, next)
 			return nil
 		})
 	}
 }
 
-// attempt settles key, or has it come again later. The end of ctx does not
+// attempt settles a key, or has it come again later. The end of ctx does not
 // tear a record from its message.
-func (w *Watcher) attempt(ctx context.Context, key episode.Key) {
+func (w *Watcher) attempt(ctx context.Context, t turn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptLimit)
 	defer cancel()
-	err := w.settle(ctx, key)
+	err := w.settle(ctx, t.Key)
 	if err != nil {
-		w.queue.AddRateLimited(key)
+		w.queue.AddRateLimited(t)
 	} else {
-		w.queue.Forget(key)
+		w.queue.Forget(t)
 	}
-	w.queue.Done(key)
+	w.queue.Done(t)
 	w.report(err)
 }
 
@@ -75,7 +76,7 @@ func (w *Watcher) settle(ctx context.Context, key episode.Key) error {
 		case episode.Nothing:
 			return nil
 		case episode.Warm:
-			_, _ = w.owners.top(ctx, job.Failure.Owner) // asked again, and for good, by open
+			w.routed(ctx, w.complete(ctx, job.Key, job.Failure, heal.Failure{}), heal.Failure{}) // asked again, and for good, by open
 		case episode.Open:
 			err = w.open(ctx, job)
 		case episode.Announce:
@@ -92,7 +93,11 @@ func (w *Watcher) settle(ctx context.Context, key episode.Key) error {
 // open stores the record of a new episode, so that all watchers name it alike.
 func (w *Watcher) open(ctx context.Context, job episode.Work) error {
 	rec := job.Record
-	rec.Failure = w.complete(ctx, job.Key, rec.Failure, heal.Target{})
+	rec.Failure = w.complete(ctx, job.Key, rec.Failure, heal.Failure{})
+	var ahead sync.WaitGroup // what announce needs next is read while the record is stored
+	defer ahead.Wait()
+	opened := rec.Failure
+	ahead.Go(func() { w.routed(ctx, opened, heal.Failure{}) })
 	rev, err := w.store.Create(ctx, job.Key.ID(), rec)
 	if errors.Is(err, bus.ErrConflict) {
 		// Another watcher was quicker, or we were, before a restart; or the same
@@ -129,7 +134,7 @@ func (w *Watcher) announce(ctx context.Context, job episode.Work) error {
 		}
 	}
 	first := rec.Announced == 0
-	f := w.complete(ctx, job.Key, job.Failure, rec.Failure.Owner)
+	f := w.routed(ctx, w.complete(ctx, job.Key, job.Failure, rec.Failure), rec.Failure)
 	sent, err := w.publish(ctx, f)
 	if err != nil {
 		return err
@@ -287,13 +292,13 @@ func (w *Watcher) ended(key episode.Key) {
 // complete adds the top of the owner chain, and what follows from it. If that
 // cannot be read now, an earlier answer is used, or else the direct owner; the
 // next occurrence asks again.
-func (w *Watcher) complete(ctx context.Context, key episode.Key, f heal.Failure, earlier heal.Target) heal.Failure {
+func (w *Watcher) complete(ctx context.Context, key episode.Key, f, earlier heal.Failure) heal.Failure {
 	if direct := f.Owner; direct != (heal.Target{}) {
 		top, err := w.owners.top(ctx, f.Owner)
 		if err != nil {
 			w.log.Debug("owner chain not known", "target", f.Target.String(), "err", err)
-			if earlier != (heal.Target{}) {
-				top = earlier
+			if earlier.Owner != (heal.Target{}) {
+				top = earlier.Owner
 			}
 		}
 		f.Owner = top

@@ -115,14 +115,14 @@ func TestWhereAWorkloadStandsIsWhatItLastSaid(t *testing.T) {
 			t.Errorf("%s: keeps old pods is %v, want %v", name, got, tt.want)
 		}
 	}
-	c := newCourses(midday)
-	c.note("u", workload{revision: "1", asked: 3, updated: 3, available: 3}, midday)
-	c.note("u", workload{revision: "2", asked: 3, updated: 1, available: 2}, midday)
-	if got, known := c.standing("u"); !known || got != (standing{"2", 1, 2}) {
+	c, id := newCourses(midday), makeUID([]byte("u"))
+	c.note(id, workload{revision: "1", asked: 3, updated: 3, available: 3}, midday)
+	c.note(id, workload{revision: "2", asked: 3, updated: 1, available: 2}, midday)
+	if got, known := c.standing(id); !known || got != (standing{"2", 1, 2}) {
 		t.Errorf("it stands at %+v (known: %v)", got, known)
 	}
-	c.note("u", workload{revision: "2", asked: 3, updated: 1, available: 2, still: true}, midday)
-	if got, _ := c.standing("u"); got.revision != "" {
+	c.note(id, workload{revision: "2", asked: 3, updated: 1, available: 2, still: true}, midday)
+	if got, _ := c.standing(id); got.revision != "" {
 		t.Errorf("a paused one brings its pods to %q", got.revision)
 	}
 }

@@ -37,7 +37,7 @@ func rules(kinds []kind, more []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 	watched := map[string]bool{}
 	for _, k := range kinds {
 		watched[k.Group+"/"+k.Resource] = true
-		if k.Keep || k.Passing { // never asked for one by one
+		if k.Passing { // never asked for one by one
 			list = append(list, rule(k, "list", "watch"))
 			continue
 		}

@@ -4,12 +4,14 @@ import (
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/selfheal/selfheal/services/watcher/internal/own"
 )
 
 // A shelf holds objects of one kind, by name. Those of a kind of which there
-// are many lie packed, in a tenth of the room: each look unpacks a new one.
+// are many lie packed, in a tenth of the room and without what names them:
+// each look unpacks a new one.
 type shelf struct {
 	unpack func() object // an empty object; nil: nothing is packed
 	items  map[name]item
@@ -38,10 +40,6 @@ func (s shelf) get(n name) metav1.Object {
 	if !ok {
 		return nil
 	}
-	return s.object(i)
-}
-
-func (s shelf) object(i item) metav1.Object {
 	if i.obj != nil {
 		return i.obj
 	}
@@ -49,7 +47,14 @@ func (s shelf) object(i item) metav1.Object {
 	if u, ok := obj.(interface{ Unmarshal([]byte) error }); !ok || u.Unmarshal(i.data) != nil {
 		return nil // what we packed ourselves; it cannot be
 	}
+	identify(obj, n, types.UID(i.uid.String()))
 	return obj
+}
+
+func identify(obj metav1.Object, n name, id types.UID) {
+	obj.SetNamespace(n.Namespace)
+	obj.SetName(n.Name)
+	obj.SetUID(id)
 }
 
 // has reports whether there is an object of this name, and its UID.
@@ -60,12 +65,13 @@ func (s shelf) has(n name) (uid, bool) {
 
 func (s shelf) put(n name, obj metav1.Object) {
 	i := item{uid: makeUID([]byte(obj.GetUID())), obj: obj}
-	if s.unpack != nil {
-		if p, ok := obj.(interface{ Marshal() ([]byte, error) }); ok {
-			if data, err := p.Marshal(); err == nil {
-				i.obj, i.data = nil, data
-			}
+	if p, ok := obj.(interface{ Marshal() ([]byte, error) }); ok && s.unpack != nil {
+		id := obj.GetUID()
+		identify(obj, name{}, "")
+		if data, err := p.Marshal(); err == nil {
+			i.obj, i.data = nil, data
 		}
+		identify(obj, n, id)
 	}
 	n.Namespace = unique.Make(n.Namespace).Value() // many have the same
 	s.items[n] = i
@@ -83,15 +89,6 @@ func (s shelf) dropAll(ids map[uid]bool) {
 	for n, i := range s.items {
 		if ids[i.uid] {
 			delete(s.items, n)
-		}
-	}
-}
-
-// each calls do with every object.
-func (s shelf) each(do func(metav1.Object)) {
-	for _, i := range s.items {
-		if obj := s.object(i); obj != nil {
-			do(obj)
 		}
 	}
 }

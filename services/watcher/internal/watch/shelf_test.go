@@ -32,10 +32,8 @@ func TestWhatIsPackedIsAsItWasAndOnlyTheRightOneIsDropped(t *testing.T) {
 			t.Error("there is something of another name")
 		}
 		s.drop(n, makeUID([]byte("u2")))
-		count := 0
-		s.each(func(metav1.Object) { count++ })
-		if id, ok := s.has(n); count != 1 || !ok || id.String() != "u1" {
-			t.Errorf("%d objects, %v, after another was dropped; want u1", count, id)
+		if id, ok := s.has(n); len(s.items) != 1 || !ok || id.String() != "u1" {
+			t.Errorf("%d objects, %v, after another was dropped; want u1", len(s.items), id)
 		}
 		s.dropAll(map[uid]bool{makeUID([]byte("u1")): true})
 		if s.get(n) != nil {

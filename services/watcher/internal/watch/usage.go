@@ -73,8 +73,12 @@ func (w *Watcher) memoryLimit(namespace, pod, container string) (memory int64, u
 }
 
 func (w *Watcher) nodeNames() []string {
-	var all []string
-	w.kept("v1", "Node", func(obj metav1.Object) { all = append(all, obj.GetName()) })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := make([]string, 0, len(w.nodes))
+	for _, h := range w.nodes {
+		all = append(all, h.name)
+	}
 	return all
 }
 

@@ -8,7 +8,8 @@
 //   - a change is judged at once, on the goroutine that brings it, which never
 //     waits for NATS or the API server;
 //   - what is to be published waits as one key per episode, of which the
-//     latest state is published when its turn comes: never a queue that grows;
+//     latest state is published when its turn comes: never a queue that grows,
+//     and however many wait of one namespace, those of others go between;
 //   - everything is derived from what is seen now and what is stored, so
 //     nothing is lost by a restart, by NATS being away, or by a missed change;
 //   - of what is well nothing is kept, but for the few kinds by which others
@@ -77,7 +78,7 @@ type Watcher struct {
 	metrics   *metrics
 	owners    *owners
 	sources   map[string]*source // by version and kind
-	queue     workqueue.TypedRateLimitingInterface[episode.Key]
+	queue     workqueue.TypedRateLimitingInterface[turn]
 	fetches   workqueue.TypedInterface[fetch]
 	asides    workqueue.TypedInterface[fetch]
 	wake      chan struct{}   // holds one token: something may be due sooner
@@ -100,6 +101,9 @@ type Watcher struct {
 	rooms     rooms     // what nodes can take
 	absences  absences  // which nodes are away
 	departed  departed  // which are gone
+
+	nodes   map[string]*nodeHistory // by UID
+	unready map[string]struct{}     // nodes that say that they are not, by name
 
 	serverVersion string // empty until it is known
 }
@@ -132,15 +136,16 @@ func New(cfg Config, kube *rest.Config, b *bus.Bus, log *slog.Logger, reg promet
 		positions: bus.NewStore[position](b, bus.PositionsBucket),
 		owners:    newOwners(server),
 		sources:   map[string]*source{},
-		queue: workqueue.NewTypedRateLimitingQueue(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[episode.Key](retryFirst, retryLimit)),
-		fetches:  workqueue.NewTyped[fetch](),
-		asides:   workqueue.NewTyped[fetch](),
-		wake:     make(chan struct{}, 1),
-		weights:  newWeights(),
-		judged:   map[ref]struct{}{},
-		departed: departed{},
-		book:     episode.NewBook(episode.Config{Cluster: b.Cluster(), Schedule: cfg.Schedule, Recheck: cfg.Recheck, Max: maxSuspects}),
+		queue:     newQueue(),
+		fetches:   workqueue.NewTyped[fetch](),
+		asides:    workqueue.NewTyped[fetch](),
+		wake:      make(chan struct{}, 1),
+		weights:   newWeights(),
+		judged:    map[ref]struct{}{},
+		departed:  departed{},
+		nodes:     map[string]*nodeHistory{},
+		unready:   map[string]struct{}{},
+		book:      episode.NewBook(episode.Config{Cluster: b.Cluster(), Schedule: cfg.Schedule, Recheck: cfg.Recheck, Max: maxSuspects}),
 	}
 	w.owners.newest = func(owner heal.Target) string {
 		is, _ := w.standing(owner)
@@ -152,6 +157,16 @@ func New(cfg Config, kube *rest.Config, b *bus.Bus, log *slog.Logger, reg promet
 		}
 	}
 	return w, nil
+}
+
+// newQueue is of turns, in which what did not succeed takes a later one.
+func newQueue() workqueue.TypedRateLimitingInterface[turn] {
+	queue := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[turn]{Queue: new(turns)})
+	return workqueue.NewTypedRateLimitingQueueWithConfig(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[turn](retryFirst, retryLimit),
+		workqueue.TypedRateLimitingQueueConfig[turn]{
+			DelayingQueue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[turn]{Queue: queue}),
+		})
 }
 
 // Run watches until ctx is done, then finishes what is being published.
@@ -302,9 +317,11 @@ func (w *Watcher) see(k kind, obj metav1.Object, sightings []episode.Sighting, n
 	w.enqueue(w.book.See(now, t, sightings))
 }
 
+// enqueue has something done about keys; the caller holds mu.
 func (w *Watcher) enqueue(keys []episode.Key) {
 	for _, key := range keys {
-		w.queue.Add(key)
+		t, _ := w.book.Target(key)
+		w.queue.Add(turn{key, t.Namespace})
 	}
 	w.poke()
 }

@@ -29,23 +29,23 @@ func openWorkloads[T metav1.Object](w *Watcher, k kind, list []detect.Detector[T
 	return view{
 		judge: func(obj metav1.Object, now time.Time, tracked []episode.Key) []episode.Sighting {
 			facts := detect.Facts{Now: now, Thresholds: w.cfg.Thresholds, Events: w.notes.of(string(obj.GetUID()), now)}
-			history.tell(string(obj.GetUID()), &facts)
+			history.tell(makeUID([]byte(obj.GetUID())), &facts)
 			facts.NodesAway, facts.Draining = w.absences.count(now)
 			return d.judge(obj.(T), facts, tracked)
 		},
 		change: func(obj metav1.Object, _ bool, now time.Time) {
 			is := describe(obj.(T))
-			history.note(string(obj.GetUID()), is, now)
+			history.note(makeUID([]byte(obj.GetUID())), is, now)
 			w.barren.note(k, obj, is.pods, is.serving)
 			w.network.rest(string(obj.GetUID()), obj.GetNamespace(), is.asked == 0, is.labels, now)
 		},
 		forget: func(uid string) {
-			history.forget(uid)
+			history.forget(makeUID([]byte(uid)))
 			w.barren.forget(uid)
 			w.network.restGone(uid)
 			w.notes.forget(uid)
 		},
-		standing: history.standing,
+		standing: func(uid string) (standing, bool) { return history.standing(makeUID([]byte(uid))) },
 	}
 }
 
