@@ -214,17 +214,26 @@ func (a *analyzer) failure(ctx context.Context, m bus.Message[heal.Failure]) err
 			return g.With(f, after), news
 		})
 		a.book.Note(f, "")
-		if err == nil && news {
+		if err != nil {
+			return err
+		}
+		if news {
 			a.log.Info("failure resolved", "incident", after.Incident.ID, "target", f.Target.String(), "type", f.Type, "still_open", after.Open(time.Now()))
 		}
-		return err
+		return a.wake(ctx, j, f, m.Stored)
 	}
 
 	around, err := a.around(ctx, f)
 	if err != nil {
 		return err
 	}
-	made, err := a.settle(ctx, j, occasion{failure: f, announced: m.Stored, around: around, sight: a.sight.Now(ctx)})
+	return a.decide(ctx, j, occasion{failure: f, announced: m.Stored, around: around})
+}
+
+// decide makes the decision about an occasion, and tells it.
+func (a *analyzer) decide(ctx context.Context, j judge, o occasion) error {
+	o.sight = a.sight.Now(ctx)
+	made, err := a.settle(ctx, j, o)
 	if err != nil {
 		return err
 	}
@@ -238,8 +247,8 @@ func (a *analyzer) failure(ctx context.Context, m bus.Message[heal.Failure]) err
 	if err := bus.Decisions.Publish(ctx, a.bus, d); err != nil {
 		return err
 	}
-	a.book.Told(key, d.ID)
-	a.book.Note(f, d.IncidentID)
+	a.book.Told(incident.GroupKey(o.failure), d.ID)
+	a.book.Note(o.failure, d.IncidentID)
 	return nil
 }
 

@@ -69,7 +69,10 @@ func newPipeline(t *testing.T) *pipeline {
 	listening.Go(func() {
 		err := bus.Decisions.Consume(ctx, p.watcher, bus.Consumer{Name: "test", Workers: 1}, func(_ context.Context, m bus.Message[heal.Decision]) error {
 			if m.Attempt == 1 && p.told.add(m.ID) == 1 {
-				p.decided <- m.Data
+				select {
+				case p.decided <- m.Data:
+				case <-ctx.Done(): // nobody takes any more
+				}
 			}
 			return nil
 		})

@@ -54,15 +54,7 @@ func TestOneSymptomOfFiveCausesIsFiveDecisionsOfTheService(t *testing.T) {
 	around := incident.Surroundings(pod("x", "n-bad", nil))
 	node, namespace := around.OnNode, around.Namespace
 	p.noted(t, node, "the failures on the node are noted", func(b incident.Board) bool { return len(b.Going(time.Now())) == 2 })
-	isDB := func(e incident.Entry) bool { return e.Object == "shop/Service/db" }
-	p.noted(t, namespace, "the service is noted", func(b incident.Board) bool {
-		for _, e := range b.Going(time.Now()) {
-			if isDB(e) {
-				return true
-			}
-		}
-		return false
-	})
+	p.noted(t, namespace, "the service is noted", func(b incident.Board) bool { return b.Fails("shop/Service/db", time.Now()) })
 
 	type want struct {
 		Strategy   heal.Strategy
@@ -100,18 +92,10 @@ func TestOneSymptomOfFiveCausesIsFiveDecisionsOfTheService(t *testing.T) {
 		}
 	}
 
-	// The dependency is back: who waited for it is woken with its next announcement.
+	// The dependency is back: who waited for it is woken.
+	p.noted(t, namespace, "who waits is noted", func(b incident.Board) bool { return b.Fails("shop/Deployment/waiting", time.Now()) })
 	p.announce(t, over(db))
-	p.noted(t, namespace, "the service is well again", func(b incident.Board) bool {
-		for _, e := range b.Going(time.Now()) {
-			if isDB(e) {
-				return false
-			}
-		}
-		return true
-	})
-	waiting.Occurrence, waiting.Timestamp = 2, heal.Unix{Time: time.Now()}
-	if d := decided(waiting); d.Strategy != heal.Restart || d.Reason != "DependencyIsBack" || !d.Acts() {
-		t.Errorf("once its dependency is back: %s, %s, acts %v: %q", d.Strategy, d.Reason, d.Acts(), d.Explanation.Steps)
+	if d := p.next(t); d.Failure.EpisodeID != waiting.EpisodeID || d.Strategy != heal.Restart || d.Reason != "DependencyIsBack" || !d.Acts() {
+		t.Errorf("once its dependency is back, %s: %s, %s, acts %v: %q", d.Target, d.Strategy, d.Reason, d.Acts(), d.Explanation.Steps)
 	}
 }

@@ -52,6 +52,7 @@ type occasion struct {
 	around    incident.Around // what it may follow from
 	sight     heal.Sight      // how well the watchers see
 	spent     map[string]int  // of the budgets of rules, by other decisions; what is not in it was not asked for
+	woken     string          // the dependency that is back, for which it is judged before it is announced; empty if it was announced
 }
 
 // A judgement is what became of an occasion.
@@ -83,13 +84,25 @@ func (j judge) decideIn(g incident.Group, o occasion) (incident.Group, judgement
 		return g, made
 	}
 	g = g.With(o.failure, s)
-	if made.waitsFor != "" {
+	switch {
+	case made.waitsFor != "":
 		g.Waits = incident.Wait{For: made.waitsFor, Since: o.now}
-	} else if made.standing == incident.Current {
+	case made.standing == incident.Current && !heldBack(made.decision):
 		g.Waits = incident.Wait{}
 	}
 	return g, made
 }
+
+// heldBack reports whether what d is about would be restarted, as what it
+// waited for is back, if no guard were against it.
+func heldBack(d heal.Decision) bool { return d.Parameters[parameterBack] != "" && d.Vetoed() }
+
+// The parameters of decisions that name what the target waits for, and what it
+// waited for.
+const (
+	parameterDependency = "dependency"
+	parameterBack       = "dependency_back"
+)
 
 // decide returns the decision about an announcement: the one that s remembers,
 // or else one made now, with the state that remembers it.
@@ -153,6 +166,9 @@ func (j judge) decide(s incident.State, o occasion) (incident.State, judgement) 
 			}
 		}
 		name(parameters, why, f)
+		if choice.Reason == policy.ReasonBack {
+			parameters[parameterBack] = asked.Back
+		}
 	}
 
 	d := heal.Decision{
@@ -170,7 +186,7 @@ func (j judge) decide(s incident.State, o occasion) (incident.State, judgement) 
 	d.Reason = reason(d)
 	d.Explanation = policy.Explain(policy.Account{
 		Decision: d, Window: window, AtLeast: seen.AtLeast, Instead: instead, Critical: critical, Ruled: ruling.steps, Held: held, Table: table, Refined: choice.Steps,
-		Tried: group.Tried(why.Kind, o.now),
+		Tried: group.Tried(why.Kind, o.now), Woken: o.woken,
 	})
 	if again {
 		return s, judgement{decision: d, tell: true}
@@ -207,10 +223,8 @@ func back(w incident.Wait, o occasion) string {
 	if w.For == "" || o.now.Sub(w.Since) > longestWait {
 		return ""
 	}
-	for _, e := range o.around.Namespace.Going(o.now) {
-		if e.Object == w.For {
-			return ""
-		}
+	if o.around.Namespace.Fails(w.For, o.now) {
+		return ""
 	}
 	return w.For
 }
@@ -225,7 +239,7 @@ func name(parameters map[string]string, why heal.Cause, f heal.Failure) {
 	case heal.CauseNode:
 		parameters["suspect_node"] = f.Node
 	case heal.CauseDependency:
-		parameters["dependency"] = cause.Dependency(why)
+		parameters[parameterDependency] = cause.Dependency(why)
 	case heal.CauseConfig:
 		if missing := f.Metadata["missing"]; missing != "" {
 			parameters["missing"] = heal.Clean(missing, heal.MaxText)
@@ -254,11 +268,17 @@ func (r ruling) spending(spent map[string]int) guard.Spending {
 }
 
 func (j judge) rule(m policy.Matter) ruling {
+	mode := j.mode
+	var marked []string
+	if mark := m.Failure.Metadata[heal.MetadataMode]; mark != "" {
+		mode = mode.Tighter(heal.Mode(mark))
+		marked = []string{fmt.Sprintf("annotation %s: %s", heal.AnnotationMode, heal.Clean(mark, 32))}
+	}
 	r, found := j.policy.Ruling(m)
 	if !found {
-		return ruling{mode: j.mode}
+		return ruling{mode: mode, steps: marked}
 	}
-	out := ruling{Rule: r.Rule, mode: j.mode, rule: "rules/" + r.Name}
+	out := ruling{Rule: r.Rule, mode: mode, rule: "rules/" + r.Name}
 	says := []string{}
 	if r.Severity != "" {
 		says = append(says, "severity "+string(r.Severity))
@@ -267,7 +287,7 @@ func (j judge) rule(m policy.Matter) ruling {
 		says = append(says, "strategy "+string(r.Strategy))
 	}
 	if r.Mode != "" {
-		out.mode = j.mode.Tighter(r.Mode)
+		out.mode = mode.Tighter(r.Mode)
 		says = append(says, "mode "+string(r.Mode))
 	}
 	if r.Budget != nil {
@@ -277,7 +297,7 @@ func (j judge) rule(m policy.Matter) ruling {
 	if r.Note != "" {
 		step += "; " + r.Note
 	}
-	out.steps = []string{step}
+	out.steps = append(marked, step)
 	return out
 }
 

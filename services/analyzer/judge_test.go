@@ -79,10 +79,12 @@ func TestADecisionSaysEverything(t *testing.T) {
 		Policy: j.policy.Ref("pod_failure/high"),
 		Guards: []heal.Verdict{
 			{Name: "protected", Allowed: true, Detail: "namespace shop is none of the 4 protected ones"},
+			{Name: "marks", Allowed: true, Detail: "no mark forbids it"},
 			{Name: "blind", Allowed: true, Detail: "1 of 1 watchers see clearly"},
 			{Name: "maintenance", Allowed: true, Detail: "none of 0 maintenance windows is under way"},
 			{Name: "storm", Allowed: true, Detail: "Pod is not a node"},
 			{Name: "rollout", Allowed: true, Detail: "no roll-out of it is known"},
+			{Name: "gitops", Allowed: true, Detail: "nobody is known to put it back"},
 			{Name: "one_at_a_time", Allowed: true, Detail: "no recovery of it is under way"},
 			{Name: "one_for_all", Allowed: true, Detail: "3 pods of its owner fail like this one, and nothing was refused for another of them"},
 			{Name: "backoff", Allowed: true, Detail: "no try failed"},

@@ -7,6 +7,7 @@ import (
 	"github.com/selfheal/selfheal/services/analyzer/internal/guard"
 	"github.com/selfheal/selfheal/services/analyzer/internal/incident"
 	"github.com/selfheal/selfheal/services/analyzer/internal/incident/book"
+	"github.com/selfheal/selfheal/services/analyzer/internal/policy"
 )
 
 // A memory is what the analyzers would remember, made from what the streams
@@ -27,13 +28,14 @@ type memory struct {
 	undecided map[string]int            // the same, counted by episode
 	held      map[string][]heal.Failure // ends of episodes of which something is undecided
 	ends      map[string]time.Time      // when the streams took those
+	told      map[string]bool           // decisions by id
 }
 
 func newMemory(j judge) *memory {
 	return &memory{
 		judge: j, groups: map[string]incident.Group{}, boards: map[string]incident.Board{}, purses: map[string]incident.Purse{},
 		opened: map[string]time.Time{}, announced: map[string]time.Time{}, undecided: map[string]int{},
-		held: map[string][]heal.Failure{}, ends: map[string]time.Time{},
+		held: map[string][]heal.Failure{}, ends: map[string]time.Time{}, told: map[string]bool{},
 	}
 }
 
@@ -46,7 +48,7 @@ func (m *memory) failed(f heal.Failure, stored time.Time) {
 	switch {
 	case !f.Resolved():
 		id := heal.MakeDecisionID(f)
-		if _, twice := m.announced[id]; !twice {
+		if _, twice := m.announced[id]; !twice && !m.told[id] { // as a copy is, and what was judged before it was announced
 			m.announced[id] = stored
 			m.undecided[episode]++
 		}
@@ -74,6 +76,7 @@ func (m *memory) decided(d heal.Decision) {
 	if !known {
 		announced = f.Timestamp.Time
 	}
+	m.told[d.ID] = true
 	g := m.groups[key]
 	s, seen := g.State(f, now, window).Observe(f, announced, now, window)
 	if seen.Standing != incident.Decided {
@@ -83,23 +86,28 @@ func (m *memory) decided(d heal.Decision) {
 		m.openedAt(s.Incident.ID, s.Incident.Opened)
 		s = s.Decide(d, announced, now, m.judge.recoveryTimeout).Tell([]string{d.ID})
 		g = g.With(f, s)
-		if dependency := d.Parameters["dependency"]; dependency != "" {
-			g.Waits = incident.Wait{For: dependency, Since: now}
-		} else if seen.Standing == incident.Current {
+		if d.Reason == policy.ReasonDependency {
+			g.Waits = incident.Wait{For: d.Parameters[parameterDependency], Since: now}
+		} else if seen.Standing == incident.Current && !heldBack(d) {
 			g.Waits = incident.Wait{}
 		}
 		m.groups[key] = g
 		m.note(f, d.IncidentID, now)
 		if rule := guard.PaidBy(d.Guards); rule != "" && d.Acts() {
 			purse := incident.PurseKey(rule)
-			m.purses[purse], _ = m.purses[purse].Spend(d.ID, now, 1<<30, longestBudget)
+			p, _ := m.purses[purse].Spend(d.ID, now, 1<<30, longestBudget)
+			p.Spent = p.Spent[max(0, len(p.Spent)-mostActions):]
+			m.purses[purse] = p
 		}
 	}
 	m.settled(d.ID, episodeOf(f))
 }
 
-// longestBudget is the longest time of a budget that a policy may set.
-const longestBudget = 7 * 24 * time.Hour
+// The longest time, and the most actions, of a budget that a policy may set.
+const (
+	longestBudget = 7 * 24 * time.Hour
+	mostActions   = 1000
+)
 
 // settled has the end of an episode count once all of it is decided.
 func (m *memory) settled(decision, episode string) {

@@ -78,7 +78,7 @@ func (m *memory) read(ctx context.Context, b *bus.Bus, since time.Time) (taken i
 		lines[i] = make(chan recollection, 256)
 		g.Go(func() error {
 			defer close(lines[i])
-			_, err := b.Read(ctx, []string{stream}, since, func(r bus.Raw) error {
+			return b.Scan(ctx, stream, since, func(r bus.Raw) error {
 				select {
 				case lines[i] <- recollection{r.Time, recollect(r)}:
 					return nil
@@ -86,7 +86,6 @@ func (m *memory) read(ctx context.Context, b *bus.Bus, since time.Time) (taken i
 					return context.Cause(ctx)
 				}
 			})
-			return err
 		})
 	}
 	g.Go(func() error {

@@ -354,9 +354,9 @@ func TestAllNodesNotReadyIsAStorm(t *testing.T) {
 	p := newPipeline(t)
 	p.analyzer(t, auto, Deps{})
 	want := map[string]bool{}
-	for i := range 10 {
+	for i := range 100 {
 		f := nodeFailure(fmt.Sprint("n", i), time.Now())
-		f.Metadata = map[string]string{"nodes": "10", "nodes_not_ready": "10"}
+		f.Metadata = map[string]string{"nodes": "100", "nodes_not_ready": "100"}
 		want[heal.MakeDecisionID(f)] = true
 		p.announce(t, f)
 	}

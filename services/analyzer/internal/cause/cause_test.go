@@ -104,6 +104,9 @@ func TestCauses(t *testing.T) {
 		{"older ones fail too", facts(crash("web", "a", "n1", newest("3", "1")), crash("web", "b", "n2", rolledOut("old", "3", "4", "3", "1"))), none},
 		{"nothing of before is left to compare with", facts(crash("web", "a", "n1", newest("0", "1"))), none},
 		{"all that works is of the newest revision", facts(crash("web", "a", "n1", newest("2", "3"))), none},
+		{"the only revision's pods restart, and are available meanwhile", facts(because(crash("web", "a", "n1", newest("2", "2")), "Restarting")), none},
+		{"the newest revision's pods restart, older ones work", facts(because(crash("web", "a", "n1", newest("3", "1")), "Restarting")),
+			heal.Cause{Kind: heal.CauseRollout, Confidence: 0.95, Evidence: []string{"1 of 1 pods of the newest revision (4) fail, and none of the 2 that are available of older ones"}}},
 		{"nobody said which revision is the newest", facts(crash("web", "a", "n1", map[string]string{"pod_template_hash": "new"})), none},
 		{"the newest revision finds no room", facts(because(crash("web", "a", "", newest("3", "1")), "Unschedulable")),
 			heal.Cause{Kind: heal.CauseCapacity, Confidence: 0.5, Evidence: []string{"no node can take the pod"}}},
@@ -134,6 +137,12 @@ func TestCauses(t *testing.T) {
 			heal.Cause{Kind: heal.CauseConfig, Confidence: 0.94, Evidence: []string{"ConfigMap web is missing"}}},
 		{"a program says so itself", facts(saying(crash("web", "a", "n1", nil), `panic: secrets "db-url" not found`)),
 			heal.Cause{Kind: heal.CauseConfig, Confidence: 0.8, Evidence: []string{"Secret db-url is missing"}}},
+
+		{"a ConfigMap was just changed", facts(crash("web", "a", "n1", map[string]string{"config_changed": "ConfigMap web at 2026-11-22T11:58:00Z"})),
+			heal.Cause{Kind: heal.CauseConfig, Confidence: 0.65, Evidence: []string{"ConfigMap web was changed 2m0s before this began"}}},
+		{"a ConfigMap was changed long before", facts(crash("web", "a", "n1", map[string]string{"config_changed": "ConfigMap web at 2026-11-22T11:49:00Z"})), none},
+		{"a ConfigMap was changed since, perhaps to mend it", facts(crash("web", "a", "n1", map[string]string{"config_changed": "ConfigMap web at 2026-11-22T12:01:00Z"})), none},
+		{"a ConfigMap was changed at nobody knows what time", facts(crash("web", "a", "n1", map[string]string{"config_changed": "ConfigMap web"})), none},
 
 		{"an image that is not there", facts(pull("web", "not_found")),
 			heal.Cause{Kind: heal.CauseRegistry, Confidence: 0.7, Evidence: []string{"there is no such image in its registry (not_found)"}}},
@@ -167,7 +176,7 @@ func TestACauseIsAlwaysOfAKnownKindWithinBounds(t *testing.T) {
 		var all []heal.Failure
 		for i := range rapid.IntRange(1, 8).Draw(t, "failures") {
 			md := map[string]string{}
-			for _, key := range []string{"revision", "newest_revision", "workload_available", "workload_updated", "pod_template_hash", "pull_error", "missing", "obstacles", "nodes"} {
+			for _, key := range []string{"revision", "newest_revision", "workload_available", "workload_updated", "pod_template_hash", "pull_error", "missing", "config_changed", "obstacles", "nodes"} {
 				if rapid.Bool().Draw(t, key) {
 					md[key] = rapid.OneOf(rapid.SampledFrom([]string{"1", "2", "-3", "not_found", "cpu", "\x00\u202e"}), rapid.String()).Draw(t, "value of "+key)
 				}

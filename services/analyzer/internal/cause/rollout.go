@@ -36,6 +36,9 @@ func rollout(f Facts) heal.Cause {
 	failingNew = max(1, failingNew)
 	updated = max(updated, failingNew)
 	fine := available - (updated - failingNew) // of older revisions, if all others of the newest are
+	if slices.Contains(readyMeanwhile, fail.Reason) {
+		fine = available - updated // those that fail are counted as well
+	}
 	if fine < 1 || failingOld > 0 {
 		return heal.Cause{}
 	}
@@ -49,6 +52,10 @@ func rollout(f Facts) heal.Cause {
 	}
 	return c
 }
+
+// readyMeanwhile are symptoms of pods that are started again, and may be
+// available whenever they are counted.
+var readyMeanwhile = []string{"OOMKilled", "OOMKilledOnce", "Restarting", "LivenessProbeFailed"}
 
 // notTheTemplates are symptoms that a pod has for the place that it is in, and
 // of which a template of before would suffer as well.

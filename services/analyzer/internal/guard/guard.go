@@ -42,10 +42,12 @@ type guard struct {
 // that say more about why stand first.
 var guards = []guard{
 	{"protected", protected},
+	{"marks", marks},
 	{"blind", blind},
 	{"maintenance", maintenance},
 	{"storm", storm},
 	{"rollout", rollout},
+	{"gitops", gitops},
 	{"one_at_a_time", oneAtATime},
 	{"one_for_all", oneForAll},
 	{"backoff", backoff},

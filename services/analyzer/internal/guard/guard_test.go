@@ -57,6 +57,12 @@ func TestGuards(t *testing.T) {
 			in.State.Recovery = incident.Recovery{Decision: "d-1", Strategy: heal.Restart, Until: until}
 		}
 	}
+	says := func(key, value string) func(*Input) {
+		return func(in *Input) { in.Failure.Metadata = map[string]string{key: value} }
+	}
+	inGit := func(s heal.Strategy) func(*Input) {
+		return func(in *Input) { says(heal.MetadataManagedBy, "Argo CD")(in); in.Strategy = s }
+	}
 	sees := func(s heal.Sight) func(*Input) { return func(in *Input) { in.Sight = s } }
 	full := make([]time.Duration, 20)
 	for i := range full {
@@ -127,6 +133,32 @@ func TestGuards(t *testing.T) {
 		{"watchers that settle", blind, sees(heal.Sight{Reason: heal.ReasonSettling, Detail: "began 4s ago"}), veto("Settling", "began 4s ago")},
 		{"nobody asked", blind, sees(heal.Sight{}), veto("Blind", "nobody has said how well the watchers see")},
 
+		{"a node of the control plane", protected, func(in *Input) { node(in); says("control_plane", "true")(in) }, veto("ProtectedNode", "Node/n1 is of the control plane: repair it by hand")},
+
+		{"no mark", marks, nothing, allow("no mark forbids it")},
+		{"marked auto", marks, says(heal.MetadataMode, "auto"), allow("no mark forbids it")},
+		{"marked approve", marks, says(heal.MetadataMode, "approve"), allow("selfheal.dev/mode is approve: a person is asked")},
+		{"marked observe", marks, says(heal.MetadataMode, "observe"), veto("MarkedObserve", "selfheal.dev/mode is observe")},
+		{"marked off", marks, says(heal.MetadataMode, "off"), veto("MarkedOff", "selfheal.dev/mode is off")},
+		{"marked with what nobody knows", marks, says(heal.MetadataMode, "no\nthanks"), veto("MarkedOff", `selfheal.dev/mode is "no thanks", which is not one of [off observe approve auto] and counts as off`)},
+		{"held", marks, says(heal.MetadataHoldUntil, "2026-11-22T12:00:42Z"), veto("Held", "selfheal.dev/hold-until is 2026-11-22T12:00:42Z, which is in 42s")},
+		{"held until now", marks, says(heal.MetadataHoldUntil, "2026-11-22T12:00:00Z"), allow("no mark forbids it")},
+		{"held for ever", marks, says(heal.MetadataHoldUntil, "later"), veto("Held", `selfheal.dev/hold-until is "later", which is not an RFC 3339 time and counts as for ever`)},
+
+		{"in no Git", gitops, nothing, allow("nobody is known to put it back")},
+		{"a restart of what is in Git", gitops, inGit(heal.Restart), allow("restart changes nothing that Argo CD would put back")},
+		{"a roll-back of what is in Git", gitops, inGit(heal.Rollback), veto("ManagedByGitOps", "shop/Deployment/checkout is managed by Argo CD, which would put its template back: revert its last change there; until that is synced, this helps: kubectl rollout undo deployment/checkout -n shop")},
+		{"more memory for what is in Git", gitops, inGit(heal.Resize), veto("ManagedByGitOps", "shop/Deployment/checkout is managed by Argo CD, which would put its limits back: raise the memory limit there")},
+		{"a larger volume that is in Git", gitops, func(in *Input) {
+			inGit(heal.Resize)(in)
+			in.Failure.Target, in.Failure.Owner = heal.Target{Kind: "PersistentVolumeClaim", Namespace: "shop", Name: "data"}, heal.Target{}
+		}, veto("ManagedByGitOps", "shop/PersistentVolumeClaim/data is managed by Argo CD, which would put its size back: raise spec.resources.requests.storage there")},
+		{"the failover of a service that is in Git", gitops, func(in *Input) {
+			inGit(heal.Failover)(in)
+			in.Failure.Target, in.Failure.Owner = heal.Target{Kind: "Service", Namespace: "shop", Name: "web"}, heal.Target{}
+			in.Failure.Metadata["standby"] = "app=web,track=standby"
+		}, veto("ManagedByGitOps", "shop/Service/web is managed by Argo CD, which would put its selector back: change it there to app=web,track=standby")},
+
 		{"no recovery", oneAtATime, nothing, allow("no recovery of it is under way")},
 		{"a recovery under way", oneAtATime, recovery(noon.Add(time.Minute)), veto(heal.ReasonRecoveryUnderWay, "restart by decision d-1 is under way, until 2026-11-22T12:01:00Z at the latest")},
 		{"a recovery that nobody waits for any more", oneAtATime, recovery(noon), allow("no recovery of it is under way")},
@@ -157,8 +189,9 @@ func TestGuards(t *testing.T) {
 		{"two nodes of ten", storm, nodes(2, "10", ""), allow("2 of 10 nodes fail")},
 		{"three nodes of ten, as the watcher sees", storm, nodes(1, "10", "3"), veto("Storm", "3 of 10 nodes fail, or did within 5m0s, more than 2: that is not about Node/n1 alone")},
 		{"all nodes", storm, nodes(1, "10", "10"), veto("Storm", "10 of 10 nodes fail, or did within 5m0s, more than 2: that is not about Node/n1 alone")},
-		{"two nodes of who knows how many", storm, nodes(2, "", ""), allow("2 nodes fail, and nobody says of how many: the actuator counts them")},
-		{"a number that is none", storm, nodes(3, "many", ""), allow("3 nodes fail, and nobody says of how many: the actuator counts them")},
+		{"two nodes of who knows how many", storm, nodes(2, "", ""), veto("Storm", "2 nodes fail, or did within 5m0s, and nobody says of how many")},
+		{"one node of who knows how many", storm, nodes(1, "", ""), allow("no other node fails")},
+		{"a number that is none", storm, nodes(3, "many", ""), veto("Storm", "3 nodes fail, or did within 5m0s, and nobody says of how many")},
 
 		{"no revision is known", rollout, nothing, allow("no roll-out of it is known")},
 		{"of the newest revision", rollout, revision("4", "4"), allow("it is of the newest revision (4)")},
@@ -212,7 +245,7 @@ func TestEveryGuardIsAskedAndListed(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(names, []string{
-		"protected", "blind", "maintenance", "storm", "rollout", "one_at_a_time", "one_for_all", "backoff", "flapping", "fresh", "budget", "rate",
+		"protected", "marks", "blind", "maintenance", "storm", "rollout", "gitops", "one_at_a_time", "one_for_all", "backoff", "flapping", "fresh", "budget", "rate",
 	}); diff != "" {
 		t.Errorf("guards (-got +want)\n%s", diff)
 	}

@@ -10,7 +10,8 @@ import (
 // Protected always, whatever the policy says: what everything else stands on.
 func systemNamespaces() []string { return []string{"kube-system", "kube-public", "kube-node-lease"} }
 
-// protected keeps hands off the namespaces that the cluster, or we, live from.
+// protected keeps hands off the namespaces that the cluster, or we, live from,
+// and off the nodes that it is controlled from.
 func protected(in Input) heal.Verdict {
 	all := slices.Concat(systemNamespaces(), in.Protected, in.Limits.ProtectedNamespaces)
 	for _, t := range []heal.Target{in.Failure.Target, in.Failure.Affected()} {
@@ -20,6 +21,9 @@ func protected(in Input) heal.Verdict {
 		if slices.Contains(all, t.Namespace) {
 			return veto("ProtectedNamespace", fmt.Sprintf("namespace %s is protected", t.Namespace))
 		}
+	}
+	if in.Failure.Target.Kind == "Node" && in.Failure.Metadata["control_plane"] == "true" {
+		return veto("ProtectedNode", fmt.Sprintf("%s is of the control plane: repair it by hand", in.Failure.Target))
 	}
 	if in.Failure.Target.Namespace == "" {
 		return allow(in.Failure.Target.Kind + " belongs to no namespace")

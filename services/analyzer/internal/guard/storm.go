@@ -22,8 +22,11 @@ func storm(in Input) heal.Verdict {
 		sick = max(sick, n)
 	}
 	all, err := strconv.Atoi(in.Failure.Metadata["nodes"])
-	if err != nil || all < 1 {
-		return allow(fmt.Sprintf("%d nodes fail, and nobody says of how many: the actuator counts them", sick))
+	switch {
+	case (err != nil || all < 1) && sick > 1:
+		return veto("Storm", fmt.Sprintf("%d nodes fail, or did within %s, and nobody says of how many", sick, cooldown))
+	case err != nil || all < 1:
+		return allow("no other node fails")
 	}
 	// A share alone would heal no cluster of fewer than five nodes.
 	if limit := max(1, float64(all)*in.Limits.Storm.Share); float64(sick) > limit {

@@ -68,7 +68,8 @@ type State struct {
 	Course      []heal.Deed      `json:"course,omitempty"` // what was decided of late, oldest first
 }
 
-// A Sample is an announcement, to answer questions by: it is never decided upon.
+// A Sample is an announcement, to answer questions by, and to judge again what
+// waited and is to wait no more.
 type Sample struct {
 	Stored  time.Time    `json:"stored"`
 	Failure heal.Failure `json:"failure"` // clipped

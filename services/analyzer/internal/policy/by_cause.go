@@ -17,8 +17,9 @@ const (
 	reasonRollout    = "NewRevisionFails"
 	reasonNode       = "NodeSuspected"
 	ReasonDependency = "WaitsForDependency" // until it is back: whoever keeps the state must see to that
-	reasonBack       = "DependencyIsBack"
+	ReasonBack       = "DependencyIsBack"
 	reasonConfig     = "ObjectMissing"
+	reasonChanged    = "ConfigChanged"
 	reasonRegistry   = "RegistryRefuses"
 	reasonCapacity   = "NoCapacity"
 )
@@ -43,7 +44,7 @@ func byCause(c Case, table heal.Strategy) (Choice, bool) {
 		return choice, true
 	}
 	if c.Back != "" && restartable(f.Reason) {
-		return choose(heal.Restart, reasonBack, fmt.Sprintf("%s, which it waited for, is back, and its own back-off would only delay it", c.Back))
+		return choose(heal.Restart, ReasonBack, fmt.Sprintf("%s, which it waited for, is back, and its own back-off would only delay it", c.Back))
 	}
 	if c.Cause.Confidence < believed {
 		return Choice{}, false
@@ -68,6 +69,9 @@ func byCause(c Case, table heal.Strategy) (Choice, bool) {
 	case heal.CauseDependency:
 		return choose(heal.Monitor, ReasonDependency, says+"; no restart brings that back, and the pod is restarted once it is there")
 	case heal.CauseConfig:
+		if strings.HasSuffix(says, "before this began") {
+			return choose(heal.Monitor, reasonChanged, says+"; no restart takes that back: a person must look at the change")
+		}
 		return choose(heal.Monitor, reasonConfig, says+"; no restart creates it")
 	case heal.CauseRegistry:
 		return choose(heal.Monitor, reasonRegistry, says+"; no restart changes that, and each pulls again")

@@ -16,6 +16,7 @@ type Account struct {
 	Instead  heal.Severity // the severity of its type, if it is only a record; "" otherwise
 	Critical bool          // the watcher says that it should wake somebody
 	Ruled    []string      // what the rules say
+	Woken    string        // what it waited for and is back, if that is why it is judged before it is announced; "" otherwise
 	Tried    string        // what was tried before against the same cause; "" if nothing was
 	Held     string        // why the table was not asked; "" if it was
 	Table    heal.Strategy // what it said
@@ -35,6 +36,9 @@ func Explain(a Account) heal.Explanation {
 	}
 	if a.Critical {
 		steps = append(steps, "the watcher calls it critical")
+	}
+	if a.Woken != "" {
+		steps = append(steps, a.Woken+" is well again: judged at once, and not only at the next announcement")
 	}
 	if d.Cause.Kind != heal.CauseUnknown {
 		cause := fmt.Sprintf("cause is %s (confidence %.2f)", d.Cause.Kind, d.Cause.Confidence)

@@ -17,8 +17,9 @@ func outOfMemory(c Case, s heal.Strategy) (heal.Strategy, string, string, bool) 
 	if c.Ruled {
 		better = heal.Monitor
 	}
+	atStart := f.Reason == "CrashLoopBackOff" && f.Metadata["last_reason"] == "OOMKilled"
 	switch {
-	case f.Type == heal.PodFailure && f.Reason == "OOMKilled" && c.Similar > 0:
+	case f.Type == heal.PodFailure && (f.Reason == "OOMKilled" || atStart) && c.Similar > 0:
 		return better, reasonMoreMemory, "it ran out of memory again" + why, true
 	case f.Type == heal.ResourceExhaustion && f.Reason == "ContainerMemoryNearLimit":
 		return better, reasonMoreMemory, "it comes near its memory limit" + why, true

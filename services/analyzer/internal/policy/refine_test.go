@@ -135,6 +135,20 @@ func TestARefinementSaysWhyAndWhatHelps(t *testing.T) {
 				"it ran out of memory again; it needs a higher memory limit, or its leak mended: resize instead of restart"}},
 		},
 		{
+			name: "out of memory at each start", of: symptom{heal.PodFailure, "CrashLoopBackOff"}, metadata: map[string]string{"last_reason": "OOMKilled"}, similar: 1, table: heal.Restart,
+			want: Choice{Strategy: heal.Resize, Reason: "MoreMemoryNeeded", Steps: []string{
+				"it ran out of memory again; it needs a higher memory limit, or its leak mended: resize instead of restart"}},
+		},
+		{
+			name: "a pod without a controller", of: symptom{heal.PodFailure, "BarePodFailed"}, table: heal.Restart,
+			want: Choice{Strategy: heal.Monitor, Reason: "NeedsAPerson", Steps: []string{
+				"nobody makes a pod without a controller anew, so it is neither evicted nor deleted unless selfheal.dev/recreate on it permits us to: monitor instead of restart"}},
+		},
+		{
+			name: "a pod without a controller that may be made anew", of: symptom{heal.PodFailure, "BarePodFailed"}, metadata: map[string]string{"recreate": "permitted"}, table: heal.Restart,
+			want: Choice{Strategy: heal.Restart, Reason: heal.ReasonSeverityTable},
+		},
+		{
 			name: "a node under pressure", of: symptom{heal.ResourceExhaustion, "MemoryPressure"}, table: heal.Resize,
 			want: Choice{Strategy: heal.Monitor, Reason: "PressureIsTheKubelets", Steps: []string{
 				"the kubelet evicts pods itself until the node has room; if that does not last, requests and limits must fit what is used: monitor instead of resize"}},
@@ -267,6 +281,10 @@ func TestTheSameSymptomOfAnotherCauseIsAnotherDecision(t *testing.T) {
 			Choice{Strategy: heal.Restart, Reason: "DependencyIsBack", Steps: []string{"shop/Service/db, which it waited for, is back, and its own back-off would only delay it: restart instead of recreate"}}},
 		{"a missing object", func(c *Case) { c.Cause = of(heal.CauseConfig, 0.8) }, heal.Restart,
 			Choice{Strategy: heal.Monitor, Reason: "ObjectMissing", Steps: []string{"as was seen; no restart creates it: monitor instead of restart"}}},
+		{"a changed object", func(c *Case) {
+			c.Cause = heal.Cause{Kind: heal.CauseConfig, Confidence: 0.65, Evidence: []string{"ConfigMap web was changed 2m0s before this began"}}
+		}, heal.Restart,
+			Choice{Strategy: heal.Monitor, Reason: "ConfigChanged", Steps: []string{"ConfigMap web was changed 2m0s before this began; no restart takes that back: a person must look at the change: monitor instead of restart"}}},
 		{"no room", func(c *Case) { c.Cause = of(heal.CauseCapacity, 0.8) }, heal.Restart,
 			Choice{Strategy: heal.Monitor, Reason: "NoCapacity", Steps: []string{"as was seen; a pod made anew needs the same room: monitor instead of restart"}}},
 		{"a registry", func(c *Case) { c.Cause = of(heal.CauseRegistry, 0.8) }, heal.Restart,

@@ -24,7 +24,8 @@ type remedy struct {
 	reason string          // of a decision that is refused: CamelCase, stable
 	why    string          // a clause: why nothing else helps, and what would
 	role   Role
-	record bool // nothing is broken: it weighs little, however often it comes, and nobody is woken
+	permit string // metadata of the failure, without which nothing helps
+	record bool   // nothing is broken: it weighs little, however often it comes, and nobody is woken
 }
 
 // A Role is what a failure is to the others of the same owner, or of what
@@ -68,7 +69,7 @@ func watch(reason, why string) remedy { return remedy{reason: reason, why: why} 
 // somebody's own detector, the policy's table applies as it is.
 var remedies = map[symptom]remedy{
 	// Pods.
-	{heal.PodFailure, "CrashLoopBackOff"}:     may(podStrategies),
+	{heal.PodFailure, "CrashLoopBackOff"}:     may(append(slices.Clone(podStrategies), heal.Resize)), // one that runs out of memory at once
 	{heal.PodFailure, "Restarting"}:           may(podStrategies),
 	{heal.PodFailure, "InitContainerFailing"}: may(podStrategies),
 	{heal.PodFailure, "ContainersNotReady"}:   may(podStrategies),
@@ -99,7 +100,7 @@ var remedies = map[symptom]remedy{
 	{heal.PodFailure, "Evicted"}:       watch(reasonSelfHeals, noEvicted),
 	{heal.PodFailure, "LeftoverPod"}:   may([]heal.Strategy{heal.Recreate}).unless(reasonSelfHeals, "its owner has made another already; what is left of it needs only to be deleted"),
 	{heal.PodFailure, "OOMKilledOnce"}: watch(reasonSelfHeals, "it ran out of memory once, and the kubelet has restarted it"),
-	{heal.PodFailure, "BarePodFailed"}: watch(reasonPeopleOnly, "nobody makes a pod without a controller anew, so it is never evicted or deleted"),
+	{heal.PodFailure, "BarePodFailed"}: may(podStrategies).unless(reasonPeopleOnly, "nobody makes a pod without a controller anew, so it is neither evicted nor deleted unless "+heal.AnnotationRecreate+" on it permits us to").permittedBy(heal.MetadataRecreate),
 	{heal.PodFailure, "StaticPodFailing"}: watch(reasonPeopleOnly,
 		"it is a static pod: only its manifest on the node changes anything, and deleting it here has no effect"),
 
@@ -235,6 +236,11 @@ func (r remedy) unless(reason, why string) remedy {
 	return r
 }
 
+func (r remedy) permittedBy(metadata string) remedy {
+	r.permit = metadata
+	return r
+}
+
 // recoverable are the kinds of objects for which there is any recovery, by
 // type of failure, and which. Everything else, as a Job, a CronJob, a namespace
 // or an aggregated API, is only watched. It is what the actuator can do; a test
@@ -333,7 +339,7 @@ func byRemedy(c Case, s heal.Strategy) (better heal.Strategy, reason, why string
 	}
 	r, known := remedies[symptom{f.Type, f.Reason}]
 	switch {
-	case known && !slices.Contains(r.may, s):
+	case known && (!slices.Contains(r.may, s) || r.permit != "" && f.Metadata[r.permit] == ""):
 		return heal.Monitor, cmp.Or(r.reason, reasonPeopleOnly), cmp.Or(r.why, "none of what is known to help is "+string(s)), true
 	case some && !slices.Contains(can, s):
 		return heal.Monitor, reasonNoRecovery, fmt.Sprintf("there is no %s of a %s: it goes to people", s, f.Target.Kind), true

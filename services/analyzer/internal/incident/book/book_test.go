@@ -316,3 +316,44 @@ func TestABookLetsGoOfWhatNobodyUses(t *testing.T) {
 		t.Errorf("%d states at hand, want at most %d", n, maxCached)
 	}
 }
+
+// TestWhatTwoWriteOnABoardStands has each begin with the board as it left it,
+// which the other has changed since.
+func TestWhatTwoWriteOnABoardStands(t *testing.T) {
+	srv := bustest.Start(t)
+	one, two := New(srv.Bus(t, "analyzer")), New(srv.Bus(t, "analyzer"))
+	now := time.Now()
+	fails := func(app string) heal.Failure {
+		f := failure(app, now)
+		f.FirstSeen = now
+		f.Fingerprint = heal.MakeFingerprint(f.Type, f.Target, heal.Target{}, "", "CrashLoopBackOff")
+		return f
+	}
+	over := func(f heal.Failure) heal.Failure { f.ResolvedAt = now; return f }
+	write := func(b *Book, f heal.Failure) {
+		t.Helper()
+		b.Note(f, "i")
+		if err := b.writeNotes(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(one, fails("a"))
+	write(two, fails("b"))
+	write(one, fails("c"))
+	write(one, fails("d"))
+	write(two, over(fails("a")))
+	write(one, fails("a")) // which it thinks is there already
+	write(two, over(fails("d")))
+	board, err := New(srv.Bus(t, "analyzer")).Board(t.Context(), incident.BoardsOf(fails("a"))[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range board.Going(now) {
+		got = append(got, e.Object)
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff(got, []string{"shop/Pod/a", "shop/Pod/b", "shop/Pod/c"}); diff != "" {
+		t.Errorf("(-got +want)\n%s", diff)
+	}
+}

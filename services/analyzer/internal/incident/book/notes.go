@@ -19,7 +19,8 @@ const (
 
 // notes wait to be written on boards. They are safe for concurrent use.
 type notes struct {
-	wake chan struct{} // holds one token: something waits
+	wake chan struct{}   // holds one token: something waits
+	left map[string]leaf // how boards were left; only of who writes them
 
 	mu      sync.Mutex // guards what follows
 	waiting map[string][]note
@@ -100,33 +101,66 @@ func (b *Book) writeNotes(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// writeBoard writes what is news to the board, if anything is.
+// writeBoard writes what is news to the board, if anything is. It takes the
+// board to be as it left it, until the bucket says otherwise: most of them
+// nobody else has written since, and need not be read again.
 func (b *Book) writeBoard(ctx context.Context, key string, list []note) error {
+	at, known := b.notes.left[key]
 	for {
-		board, rev, err := b.boards.Get(ctx, key)
-		if errors.Is(err, bus.ErrNotFound) {
-			board, rev, err = incident.Board{}, 0, nil
-		}
-		if err != nil {
-			return err
-		}
-		now, changed := time.Now(), false
-		for _, n := range list {
-			if next, news := board.Note(n.failure, n.incident, now); news {
-				board, changed = next, true
+		if !known {
+			var err error
+			at.board, at.rev, err = b.boards.Get(ctx, key)
+			if errors.Is(err, bus.ErrNotFound) {
+				at, err = leaf{}, nil
+			}
+			if err != nil {
+				return err
 			}
 		}
-		b.seen.put(key, board, now)
+		now, next, changed := time.Now(), at.board, false
+		for _, n := range list {
+			if noted, news := next.Note(n.failure, n.incident, now); news {
+				next, changed = noted, true
+			}
+		}
+		if !changed && known { // perhaps another analyzer wrote something that makes it news
+			known = false
+			continue
+		}
+		b.seen.put(key, next, now)
 		if !changed {
 			return nil
 		}
-		if rev == 0 {
-			_, err = b.boards.Create(ctx, key, board)
+		var err error
+		if at.rev == 0 {
+			at.rev, err = b.boards.Create(ctx, key, next)
 		} else {
-			_, err = b.boards.Update(ctx, key, board, rev)
+			at.rev, err = b.boards.Update(ctx, key, next, at.rev)
 		}
+		if err == nil {
+			b.notes.keep(key, leaf{next, at.rev})
+			return nil
+		}
+		delete(b.notes.left, key)
 		if !errors.Is(err, bus.ErrConflict) || ctx.Err() != nil {
 			return err
 		}
+		known = false
 	}
+}
+
+// A leaf is a board as it was written.
+type leaf struct {
+	board incident.Board
+	rev   uint64
+}
+
+// maxLeft is of how many boards it is remembered how they were left.
+const maxLeft = 1024
+
+func (n *notes) keep(key string, l leaf) {
+	if n.left == nil || len(n.left) >= maxLeft {
+		n.left = map[string]leaf{}
+	}
+	n.left[key] = l
 }
