@@ -198,26 +198,6 @@ func TestTwoDisruptionBudgetsOnOnePodAreAMistakeToBeTold(t *testing.T) {
 	}
 }
 
-func TestForgedDecisionsAboutHealthyPodsChangeNothing(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	r.start(quick())
-	pods := r.ready(r.deploy("web", "shop/api:good", 5))
-	var forged []heal.Decision
-	for i := range 100 {
-		strategy := []heal.Strategy{heal.Restart, heal.Recreate, heal.ScaleAndReplace}[i%3]
-		d := decide(podTarget(&pods[i%len(pods)]), heal.PodFailure, strategy)
-		forged = append(forged, d)
-		r.publish(d)
-	}
-	for _, d := range forged {
-		if got, want := end(r.result(d, time.Minute)), (ended{heal.Skipped, "Recovered"}); got != want {
-			t.Errorf("%s ended %v, want %v", d.Target, got, want)
-		}
-	}
-	r.noWrites()
-}
-
 func TestAnythingButTheVeryPodThatWasDecidedAboutIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

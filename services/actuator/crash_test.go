@@ -89,7 +89,7 @@ func (r *rig) kubeconfig() string {
 // agent, in the rig's namespace.
 func (r *rig) effective() []kubetest.AuditEvent {
 	r.t.Helper()
-	return slices.DeleteFunc(kubetest.Mutations(r.cluster.Audit(r.t), heal.FieldManager), func(e kubetest.AuditEvent) bool {
+	return slices.DeleteFunc(r.cluster.MutationsBy(r.t, heal.FieldManager), func(e kubetest.AuditEvent) bool {
 		return e.Namespace != r.ns || e.DryRun || e.Code >= 300
 	})
 }
@@ -243,6 +243,32 @@ func TestADrainSurvivesTheDeathOfItsActuator(t *testing.T) {
 	}
 	v.stop(second)
 }
+
+// survives kills the actuator of d at the point, lets another go on, and fails
+// the test unless d then ends as wanted, and is told once. In between, meanwhile
+// is called, if there is any.
+func (r *rig) survives(at crash.Point, d heal.Decision, want ended, meanwhile func()) heal.Result {
+	r.t.Helper()
+	v := &victim{rig: r, decision: d, first: r.launch(at, "KILL")}
+	r.publish(d)
+	v.killed(v.first)
+	v.second = r.launch("", "")
+	if meanwhile != nil {
+		meanwhile()
+	}
+	res := r.result(d, 2*time.Minute)
+	if got := end(res); got != want {
+		r.t.Errorf("ended %v, want %v: %s", got, want, res.Message)
+	}
+	r.settled()
+	if got := r.told(d); got != 1 {
+		r.t.Errorf("%d results, want 1", got)
+	}
+	v.stop(v.second)
+	return res
+}
+
+var verified = ended{heal.Succeeded, "Verified"}
 
 // stopped reports as an error that the process runs.
 func stopped(pid int) error {

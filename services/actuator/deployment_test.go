@@ -1,7 +1,6 @@
 package actuator_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -71,17 +70,7 @@ func (r *rig) deployment() *appsv1.Deployment {
 
 func (r *rig) untilDeployment(what string, as func(*appsv1.Deployment) bool) *appsv1.Deployment {
 	r.t.Helper()
-	var now *appsv1.Deployment
-	kubetest.Eventually(r.t, 40*time.Second, func(ctx context.Context) (err error) {
-		if now, err = r.admin.AppsV1().Deployments(r.ns).Get(ctx, "web", metav1.GetOptions{}); err != nil {
-			return err
-		}
-		if !as(now) {
-			return fmt.Errorf("the Deployment is not %s: %+v", what, now.Status)
-		}
-		return nil
-	})
-	return now
+	return await(r, "web", what, as, r.admin.AppsV1().Deployments(r.ns).Get)
 }
 
 // whole waits until the Deployment is rolled out.
@@ -492,22 +481,10 @@ func TestAChangeOfADeploymentSurvivesTheDeathOfItsActuator(t *testing.T) {
 					r.crash(r.ready(r.deploy("web", "shop/api:good", 2))[0])
 					sick = r.untilDeployment("short of a pod", func(d *appsv1.Deployment) bool { return d.Status.AvailableReplicas == 1 })
 				}
-				v := &victim{rig: r, decision: about(sick, strategy), first: r.launch(at, "KILL")}
-				v.publish(v.decision)
-				v.killed(v.first)
-				v.second = v.launch("", "")
-				res := v.result(v.decision, 2*time.Minute)
-				if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
-					t.Errorf("ended %v, want %v: %s", got, want, res.Message)
-				}
-				v.settled()
-				if got := v.told(v.decision); got != 1 {
-					t.Errorf("%d results, want 1", got)
-				}
-				if diff := cmp.Diff(onePatch, changes(v.effective())); diff != "" {
+				r.survives(at, about(sick, strategy), verified, nil)
+				if diff := cmp.Diff(onePatch, changes(r.effective())); diff != "" {
 					t.Errorf("writes (-want +got):\n%s", diff)
 				}
-				v.stop(v.second)
 			})
 		}
 	}

@@ -65,17 +65,7 @@ func (r *rig) node(name string) *corev1.Node {
 
 func (r *rig) untilNode(name, what string, as func(*corev1.Node) bool) *corev1.Node {
 	r.t.Helper()
-	var now *corev1.Node
-	kubetest.Eventually(r.t, 40*time.Second, func(ctx context.Context) (err error) {
-		if now, err = r.admin.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{}); err != nil {
-			return err
-		}
-		if !as(now) {
-			return fmt.Errorf("node %s is not %s", name, what)
-		}
-		return nil
-	})
-	return now
+	return await(r, name, what, as, r.admin.CoreV1().Nodes().Get)
 }
 
 // down silences a node and waits until Kubernetes has noticed.
@@ -194,6 +184,41 @@ func TestADeadNodeIsCordonedAndDrainedAndUncordonedOnceItIsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.untilNode(dead, "as if we had never been there", untouched)
+}
+
+func TestANodeThatIsReadyAndBrokenIsDrainedUntilItIsWell(t *testing.T) {
+	t.Parallel()
+	r := nodeRig(t)
+	r.start(quick())
+	a, b := r.nodes()
+	cordon(t, r, b, true) // all pods start on the other
+	pods := r.ready(r.deploy("web", "shop/api:good", 2, r.here))
+	cordon(t, r, b, false)
+	says := func(status corev1.ConditionStatus) *corev1.Node { // as node-problem-detector does
+		body := fmt.Sprintf(`{"status":{"conditions":[{"type":"ReadonlyFilesystem","status":%q,"reason":"FilesystemIsReadOnly"}]}}`, status)
+		n, err := r.admin.CoreV1().Nodes().Patch(t.Context(), a, types.StrategicMergePatchType, []byte(body), metav1.PatchOptions{}, "status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	d := decide(nodeTarget(says(corev1.ConditionTrue)), heal.NodeFailure, heal.DrainAndReplace)
+	d.Failure.Reason, d.Failure.Detector = "ReadonlyFilesystem", "node_problem"
+	r.publish(d)
+	for i := range pods {
+		kubetest.Eventually(t, 40*time.Second, r.gone(&pods[i]))
+	}
+	says(corev1.ConditionFalse)
+	res := r.result(d, time.Minute)
+	if got := end(res); got != verified {
+		t.Errorf("ended %v, want %v: %s", got, verified, res.Message)
+	}
+	if diff := cmp.Diff([]string{"patch nodes", "create pods/eviction", "create pods/eviction", "patch nodes"}, did(r.writes())); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	if n := r.node(a); !untouched(n) {
+		t.Errorf("left behind: unschedulable %v, annotations %v", n.Spec.Unschedulable, n.Annotations)
+	}
 }
 
 func TestANodeThatComesBackMeanwhileIsASuccess(t *testing.T) {

@@ -227,47 +227,120 @@ func TestADeadNodesClaimIsReplacedByKarpenterThoughItsActuatorDies(t *testing.T)
 		t.Run(string(at), func(t *testing.T) {
 			t.Parallel()
 			r := rigOn(t, bustest.Listen(t), ward(t))
-			r.define("karpenter.sh", "v1", "NodeClaim", "Cluster")
 			dead, _ := r.nodes()
-			claim := r.custom(http.MethodPost, "/apis/karpenter.sh/v1/nodeclaims", map[string]any{
-				"apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
-				"metadata": map[string]any{"name": "claim-" + r.ns, "labels": map[string]any{"karpenter.sh/nodepool": "default"}, "finalizers": []string{"karpenter.sh/termination"}},
-				"status":   map[string]any{"nodeName": dead},
+			claim := r.nodeClaim(dead)
+			r.survives(at, drainOf(r.down(dead)), ended{heal.Succeeded, "NodeReplaced"}, func() { claim.replaced(dead) })
+			if n := claim.deletions(); n != 1 {
+				t.Errorf("the NodeClaim was deleted %d times, want once", n)
+			}
+		})
+	}
+}
+
+// A nodeClaim is what Karpenter has a node from.
+type nodeClaim struct {
+	*rig
+	uid  string
+	path string
+}
+
+// nodeClaim makes the node one of Karpenter's.
+func (r *rig) nodeClaim(node string) *nodeClaim {
+	r.t.Helper()
+	r.define("karpenter.sh", "v1", "NodeClaim", "Cluster")
+	made := r.custom(http.MethodPost, "/apis/karpenter.sh/v1/nodeclaims", map[string]any{
+		"apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
+		"metadata": map[string]any{"name": "claim-" + r.ns, "labels": map[string]any{"karpenter.sh/nodepool": "default"}, "finalizers": []string{"karpenter.sh/termination"}},
+		"status":   map[string]any{"nodeName": node},
+	})
+	c := &nodeClaim{rig: r, uid: made["metadata"].(map[string]any)["uid"].(string), path: "/apis/karpenter.sh/v1/nodeclaims/claim-" + r.ns}
+	r.t.Cleanup(c.free)
+	owner := fmt.Sprintf(`{"metadata":{"ownerReferences":[{"apiVersion":"karpenter.sh/v1","kind":"NodeClaim","name":%q,"uid":%q}]}}`, "claim-"+r.ns, c.uid)
+	if _, err := r.admin.CoreV1().Nodes().Patch(r.t.Context(), node, types.MergePatchType, []byte(owner), metav1.PatchOptions{}); err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+func (c *nodeClaim) free() {
+	_, _ = c.admin.Discovery().RESTClient().Patch(types.MergePatchType).AbsPath(c.path).Body([]byte(`{"metadata":{"finalizers":null}}`)).DoRaw(context.Background())
+}
+
+// replaced waits until it is given up, and takes the node away.
+func (c *nodeClaim) replaced(node string) {
+	c.t.Helper()
+	c.deleting(c.path)
+	if err := c.cluster.RemoveNode(c.t.Context(), node); err != nil {
+		c.t.Fatal(err)
+	}
+	c.free()
+}
+
+func (c *nodeClaim) deletions() int {
+	c.t.Helper()
+	n := 0
+	for _, e := range c.cluster.MutationsBy(c.t, heal.FieldManager) {
+		if e.Resource == "nodeclaims" && e.UID == c.uid && !e.DryRun && e.Code < 300 {
+			n++
+		}
+	}
+	return n
+}
+
+func TestATaintForAnEmergencySurvivesTheDeathOfItsActuator(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		at   crash.Point
+		back bool // the node, before another actuator goes on
+		want string
+	}{
+		{crash.BeforeAPI + ":2", false, "NodeReplaced"},
+		{crash.AfterAPIBeforeRecord + ":2", false, "NodeReplaced"},
+		{crash.AfterAPIBeforeRecord + ":2", true, "Verified"},
+	} {
+		t.Run(fmt.Sprintf("%s, back %v", tt.at, tt.back), func(t *testing.T) {
+			t.Parallel()
+			r := rigOn(t, bustest.Listen(t), ward(t))
+			dead, _ := r.nodes()
+			claim := r.nodeClaim(dead)
+			r.down(dead)
+			r.untilNode(dead, "tainted", func(n *corev1.Node) bool { return len(n.Spec.Taints) > 0 })
+			// What the cloud's controller says of a machine that is off.
+			off := []byte(`[{"op":"add","path":"/spec/taints/-","value":{"key":"node.cloudprovider.kubernetes.io/shutdown","effect":"NoSchedule"}}]`)
+			n, err := r.admin.CoreV1().Nodes().Patch(t.Context(), dead, types.JSONPatchType, off, metav1.PatchOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := decide(nodeTarget(n), heal.NodeFailure, heal.EmergencyReplace)
+			r.survives(tt.at, d, ended{heal.Succeeded, tt.want}, func() {
+				if !tt.back {
+					claim.replaced(dead)
+					return
+				}
+				if err := r.cluster.StartNode(t.Context(), dead); err != nil {
+					t.Fatal(err)
+				}
 			})
-			uid := claim["metadata"].(map[string]any)["uid"].(string)
-			path := "/apis/karpenter.sh/v1/nodeclaims/claim-" + r.ns
-			free := func() {
-				_, _ = r.admin.Discovery().RESTClient().Patch(types.MergePatchType).AbsPath(path).Body([]byte(`{"metadata":{"finalizers":null}}`)).DoRaw(context.Background())
-			}
-			t.Cleanup(free)
-			owner := fmt.Sprintf(`{"metadata":{"ownerReferences":[{"apiVersion":"karpenter.sh/v1","kind":"NodeClaim","name":%q,"uid":%q}]}}`, "claim-"+r.ns, uid)
-			if _, err := r.admin.CoreV1().Nodes().Patch(t.Context(), dead, types.MergePatchType, []byte(owner), metav1.PatchOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			d := drainOf(r.down(dead))
-			v := &victim{rig: r, decision: d, first: r.launch(at, "KILL")}
-			r.publish(d)
-			v.killed(v.first)
-			v.second = v.launch("", "")
-			r.deleting(path)
-			if err := r.cluster.RemoveNode(t.Context(), dead); err != nil {
-				t.Fatal(err)
-			}
-			free()
-			res := r.result(d, 2*time.Minute)
-			if got, want := end(res), (ended{heal.Succeeded, "NodeReplaced"}); got != want {
-				t.Errorf("ended %v, want %v: %s", got, want, res.Message)
-			}
-			deleted := 0
-			for _, e := range kubetest.Mutations(r.cluster.Audit(t), heal.FieldManager) {
-				if e.Resource == "nodeclaims" && e.UID == uid && !e.DryRun && e.Code < 300 {
-					deleted++
+			want := 1
+			if tt.back {
+				want = 0
+				left := r.untilNode(dead, "uncordoned", func(n *corev1.Node) bool { return !n.Spec.Unschedulable })
+				if !untouched(left) || strings.Contains(fmt.Sprint(left.Spec.Taints), corev1.TaintNodeOutOfService) {
+					t.Errorf("left behind: taints %v, annotations %v", left.Spec.Taints, left.Annotations)
 				}
 			}
-			if deleted != 1 {
-				t.Errorf("the NodeClaim was deleted %d times, want once", deleted)
+			if n := claim.deletions(); n != want {
+				t.Errorf("the NodeClaim was deleted %d times, want %d", n, want)
 			}
-			v.stop(v.second)
+			tainted := 0
+			for _, e := range r.cluster.MutationsBy(t, heal.FieldManager) {
+				if e.Name == dead && !e.DryRun && e.Code < 300 && strings.Contains(string(e.RequestObject), `"`+corev1.TaintNodeOutOfService+`"`) {
+					tainted++
+				}
+			}
+			if tainted != 1 {
+				t.Errorf("the node was tainted %d times, want once", tainted)
+			}
 		})
 	}
 }

@@ -66,7 +66,7 @@ var wards = func() chan *kubetest.Cluster {
 }()
 
 // ward gives the test a cluster of its own until it ends.
-func ward(t *testing.T) *kubetest.Cluster {
+func ward(t testing.TB) *kubetest.Cluster {
 	t.Helper()
 	c := <-wards
 	t.Cleanup(func() { wards <- c })
@@ -98,13 +98,14 @@ const user = "actuator-under-test"
 
 // A rig is a message bus of the test's own and a namespace of a cluster. Its actuators are known in the audit log by their agent.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	cluster *kubetest.Cluster
 	admin   kubernetes.Interface
 	ns      string
 	server  *bustest.Server
 	bus     *bus.Bus // publishes decisions
 	agent   string
+	trusted string // the folder of the keys of which its actuators take decisions; empty: they take any
 
 	mu      sync.Mutex // guards what follows
 	results []heal.Result
@@ -113,18 +114,18 @@ type rig struct {
 
 var agents atomic.Int64
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	return rigOn(t, bustest.Start(t), kubetest.Get(t))
 }
 
 // nodeRig is a rig on a cluster of the test's own.
-func nodeRig(t *testing.T) *rig {
+func nodeRig(t testing.TB) *rig {
 	t.Helper()
 	return rigOn(t, bustest.Start(t), ward(t))
 }
 
-func rigOn(t *testing.T, server *bustest.Server, c *kubetest.Cluster) *rig {
+func rigOn(t testing.TB, server *bustest.Server, c *kubetest.Cluster) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, cluster: c, admin: c.Client(t), ns: c.Namespace(t), server: server,
@@ -171,7 +172,7 @@ func (r *rig) seeClearly(ctx context.Context) error {
 }
 
 // grant gives the actuators' user the rights that actuator.Rules asks for.
-func grant(t *testing.T, k kubernetes.Interface) {
+func grant(t testing.TB, k kubernetes.Interface) {
 	t.Helper()
 	_, err := k.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: actuator.Rules(),
@@ -205,6 +206,16 @@ func (r *rig) background(f func(context.Context) error) (stop func()) {
 	})
 	r.t.Cleanup(stop)
 	return stop
+}
+
+// pause waits, unless ctx is done first.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // quick is a config with which tests do not take minutes.
@@ -257,7 +268,10 @@ func (r *rig) run(cfg actuator.Config, machines *webhook.Client, change ...func(
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	b := r.server.Bus(r.t, "actuator")
+	b := r.server.Connect(r.t, bus.Options{Service: "actuator", TrustedKeys: r.trusted})
+	if err := b.Provision(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
 	log := slog.New(slog.NewTextHandler(lines{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var shown atomic.Pointer[bool]
 	stop = r.background(func(ctx context.Context) error {
@@ -277,7 +291,7 @@ func (r *rig) run(cfg actuator.Config, machines *webhook.Client, change ...func(
 }
 
 // lines is the test's own output.
-type lines struct{ t *testing.T }
+type lines struct{ t testing.TB }
 
 func (l lines) Write(b []byte) (int, error) {
 	l.t.Log(string(bytes.TrimSpace(b)))
@@ -419,7 +433,7 @@ func (r *rig) writes() []kubetest.AuditEvent {
 // attempts are all its write requests.
 func (r *rig) attempts() []kubetest.AuditEvent {
 	r.t.Helper()
-	return kubetest.Mutations(r.cluster.Audit(r.t), r.agent)
+	return r.cluster.MutationsBy(r.t, r.agent)
 }
 
 // noWrites fails the test if the rig's actuators have sent any write, be it
@@ -480,20 +494,26 @@ func (r *rig) ready(pods []corev1.Pod) []corev1.Pod {
 	return pods
 }
 
-// until waits for the pod to be as wanted.
-func (r *rig) until(p *corev1.Pod, what string, as func(*corev1.Pod) bool) *corev1.Pod {
+// await waits for the object of that name to be as wanted.
+func await[O any](r *rig, name, what string, as func(O) bool, get func(context.Context, string, metav1.GetOptions) (O, error)) O {
 	r.t.Helper()
-	var now *corev1.Pod
-	kubetest.Eventually(r.t, 40*time.Second, func(ctx context.Context) (err error) {
-		if now, err = r.admin.CoreV1().Pods(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{}); err != nil {
+	var now O
+	kubetest.Eventually(r.t, time.Minute, func(ctx context.Context) (err error) {
+		if now, err = get(ctx, name, metav1.GetOptions{}); err != nil {
 			return err
 		}
 		if !as(now) {
-			return fmt.Errorf("pod %s is not %s", p.Name, what)
+			return fmt.Errorf("%s is not %s: %+v", name, what, now)
 		}
 		return nil
 	})
 	return now
+}
+
+// until waits for the pod to be as wanted.
+func (r *rig) until(p *corev1.Pod, what string, as func(*corev1.Pod) bool) *corev1.Pod {
+	r.t.Helper()
+	return await(r, p.Name, what, as, r.admin.CoreV1().Pods(p.Namespace).Get)
 }
 
 func crashLoops(p *corev1.Pod) bool {

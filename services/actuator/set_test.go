@@ -50,17 +50,7 @@ func wholeStatefulSet(s *appsv1.StatefulSet) bool {
 
 func (r *rig) untilStatefulSet(what string, as func(*appsv1.StatefulSet) bool) *appsv1.StatefulSet {
 	r.t.Helper()
-	var now *appsv1.StatefulSet
-	kubetest.Eventually(r.t, 60*time.Second, func(ctx context.Context) (err error) {
-		if now, err = r.admin.AppsV1().StatefulSets(r.ns).Get(ctx, "db", metav1.GetOptions{}); err != nil {
-			return err
-		}
-		if !as(now) {
-			return fmt.Errorf("the StatefulSet is not %s: %+v", what, now.Status)
-		}
-		return nil
-	})
-	return now
+	return await(r, "db", what, as, r.admin.AppsV1().StatefulSets(r.ns).Get)
 }
 
 // daemonSet makes the DaemonSet db and waits until it is whole.
@@ -82,17 +72,7 @@ func wholeDaemonSet(d *appsv1.DaemonSet) bool {
 
 func (r *rig) untilDaemonSet(what string, as func(*appsv1.DaemonSet) bool) *appsv1.DaemonSet {
 	r.t.Helper()
-	var now *appsv1.DaemonSet
-	kubetest.Eventually(r.t, 60*time.Second, func(ctx context.Context) (err error) {
-		if now, err = r.admin.AppsV1().DaemonSets(r.ns).Get(ctx, "db", metav1.GetOptions{}); err != nil {
-			return err
-		}
-		if !as(now) {
-			return fmt.Errorf("the DaemonSet is not %s: %+v", what, now.Status)
-		}
-		return nil
-	})
-	return now
+	return await(r, "db", what, as, r.admin.AppsV1().DaemonSets(r.ns).Get)
 }
 
 // rollOutSet gives the set another image and waits for a pod that loops.
@@ -298,22 +278,10 @@ func TestARollbackOfAStatefulSetSurvivesTheDeathOfItsActuator(t *testing.T) {
 			r := rigOn(t, bustest.Listen(t), kubetest.Get(t))
 			s := r.statefulSet(3)
 			bad := r.rollOutSet("StatefulSet", "shop/db:broken")
-			v := &victim{rig: r, decision: aboutSet("StatefulSet", s.ObjectMeta, heal.Rollback), first: r.launch(at, "KILL")}
-			v.publish(v.decision)
-			v.killed(v.first)
-			v.second = v.launch("", "")
-			res := v.result(v.decision, 2*time.Minute)
-			if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
-				t.Errorf("ended %v, want %v: %s", got, want, res.Message)
-			}
-			v.settled()
-			if got := v.told(v.decision); got != 1 {
-				t.Errorf("%d results, want 1", got)
-			}
-			if diff := cmp.Diff([]string{"patch statefulsets db", "delete pods " + bad.Name}, changes(v.effective())); diff != "" {
+			r.survives(at, aboutSet("StatefulSet", s.ObjectMeta, heal.Rollback), verified, nil)
+			if diff := cmp.Diff([]string{"patch statefulsets db", "delete pods " + bad.Name}, changes(r.effective())); diff != "" {
 				t.Errorf("writes (-want +got):\n%s", diff)
 			}
-			v.stop(v.second)
 		})
 	}
 }

@@ -20,3 +20,8 @@ func StrategyRules() map[heal.Strategy][]rbacv1.PolicyRule {
 	}
 	return rules
 }
+
+// BarePodRules is what the actuator must be allowed to do as well, in the
+// namespaces where pods without a controller may be made anew. A person gives it
+// these rights there: they are no part of Rules.
+func BarePodRules() []rbacv1.PolicyRule { return merge(action.MayMakePods) }

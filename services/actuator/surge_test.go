@@ -284,23 +284,11 @@ func TestASurgeSurvivesTheDeathOfItsActuatorAtEachStep(t *testing.T) {
 			pods := r.ready(r.deploy("web", "shop/api:good", 2, annotated(maxReplicas, "3")))
 			r.whole()
 			sick := r.crash(pods[0])
-			v := &victim{rig: r, sick: sick, decision: surgeOf(sick), first: r.launch(at, "KILL")}
-			r.publish(v.decision)
-			v.killed(v.first)
-			v.second = r.launch("", "")
-			res := r.result(v.decision, 2*time.Minute)
-			if got, want := end(res), (ended{heal.Succeeded, "Verified"}); got != want {
-				t.Errorf("ended %v, want %v: %s", got, want, res.Message)
-			}
-			r.settled()
-			if got := r.told(v.decision); got != 1 {
-				t.Errorf("%d results, want 1", got)
-			}
+			r.survives(at, surgeOf(sick), verified, nil)
 			if diff := cmp.Diff([]string{"patch deployments", "delete pods", "patch deployments"}, did(r.effective())); diff != "" {
 				t.Errorf("writes (-want +got):\n%s", diff)
 			}
 			r.replicas(2)
-			v.stop(v.second)
 		})
 	}
 }

@@ -173,6 +173,10 @@ type Request struct {
 	// answer was lost.
 	Seen func(ctx context.Context) (bool, error)
 
+	// Beside finds out what must be known before it is made, while it is tried.
+	// It may be nil.
+	Beside func(ctx context.Context) error
+
 	Pod  bool // it is an action on a pod, which the budgets count
 	Heal bool // it takes a change of ours back: it waits for no budget and never expires
 

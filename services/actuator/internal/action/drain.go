@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 	"github.com/selfheal/selfheal/services/actuator/internal/live"
 	"github.com/selfheal/selfheal/services/actuator/internal/verify"
@@ -85,8 +86,8 @@ func drain(ctx context.Context, j *Job) error {
 			j.Desk.Note(d.step(over))
 			return nil
 		}
-		if err := pause(ctx, drainRest); err != nil {
-			return err
+		if !pause.For(ctx, drainRest) {
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -194,7 +195,7 @@ func (d *drainer) drain(ctx context.Context, target heal.Target) error {
 			j.Desk.Remember(d.done)
 		}
 	}
-	err = evict(ctx, j, facts.Pod, target)
+	err = evict(ctx, j, facts.Pod, target, nil)
 	var refused *guard.Refusal
 	if errors.As(err, &refused) {
 		d.done = before
@@ -289,16 +290,4 @@ func roomFor(ctx context.Context, j *Job) (string, error) {
 	}
 	_, detail := hasRoom(spaces, needs)
 	return detail, nil
-}
-
-// pause waits, unless ctx is done first.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -3,6 +3,7 @@ package action
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
@@ -48,7 +49,7 @@ func machineSights(j *Job) Sights {
 			}
 			var done drained
 			j.Desk.Recall(&done)
-			m := verify.Machine{Target: target, Node: node, Drained: done.Why == "", Left: done.Left, Why: done.Why}
+			m := verify.Machine{Target: target, Node: node, Now: time.Now(), Drained: done.Why == "", Left: done.Left, Why: done.Why}
 			if done.Machine != nil {
 				m.Replaced, m.Awaits, m.Leaving = true, done.Machine.Awaits, done.Machine.Object.UID != ""
 				nodes, err := j.Reader.Nodes(ctx)

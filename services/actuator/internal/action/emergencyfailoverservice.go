@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 )
 
@@ -83,8 +84,8 @@ func wakeStandby(ctx context.Context, j *Job, s *switchOver) error {
 		if err := j.Desk.Recheck(ctx, recheckEvery); err != nil {
 			return err
 		}
-		if err := pause(ctx, time.Second); err != nil {
-			return err
+		if !pause.For(ctx, time.Second) {
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 	"github.com/selfheal/selfheal/services/actuator/internal/live"
 )
@@ -185,8 +186,8 @@ func untilFree(ctx context.Context, j *Job) error {
 		if err := j.Desk.Recheck(ctx, recheckEvery); err != nil {
 			return unlessMoot(err)
 		}
-		if err := pause(ctx, drainRest); err != nil {
-			return err
+		if !pause.For(ctx, drainRest) {
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func remember(ctx context.Context, j *Job) error {
 		return guard.Refuse("owned", guard.Veto("OwnerGone", "the owner of %s is gone", j.Decision.Target))
 	}
 	owner := j.Facts.Owners[0]
-	pods, err := j.Reader.PodsOf(ctx, owner)
+	pods, err := j.Reader.PodsBeside(ctx, j.Facts.Pod, owner)
 	if err != nil {
 		return err
 	}
@@ -42,12 +42,12 @@ func remember(ctx context.Context, j *Job) error {
 }
 
 // evict asks for the pod to go, honouring disruption budgets.
-func evict(ctx context.Context, j *Job, pod *corev1.Pod, target heal.Target) error {
+func evict(ctx context.Context, j *Job, pod *corev1.Pod, target heal.Target, beside func(context.Context) error) error {
 	if err := j.Cooldowns.check(ctx, j.Reader, pod, target); err != nil {
 		return err
 	}
 	return j.Desk.Do(ctx, Request{
-		Step: "evict", Target: target, Pod: true,
+		Step: "evict", Target: target, Pod: true, Beside: beside,
 		Send: func(ctx context.Context, dryRun []string) error {
 			uid := types.UID(target.UID)
 			err := j.Kube.PolicyV1().Evictions(target.Namespace).Evict(ctx, &policyv1.Eviction{
@@ -145,6 +145,9 @@ func misconfigured(budgets []live.Budget, target heal.Target) error {
 
 // replacement looks for the pod that is made in place of the target.
 func replacement(j *Job) Sights {
+	if isBare(j) {
+		return bareReplacement(j)
+	}
 	var before verify.Before
 	j.Desk.Recall(&before)
 	return Sights{

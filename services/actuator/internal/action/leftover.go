@@ -53,6 +53,7 @@ func TakeBack(ctx context.Context, kube kubernetes.Interface, reader live.Reader
 
 		leftFailover:     takeFailoverBack,
 		leftOutOfService: takeOutOfServiceBack,
+		leftBare:         takeBareBack,
 	}[l.Kind]
 	if undo == nil {
 		return fmt.Errorf("decision %s has left over a %q, which is not known here: another version of the actuator has to take it back", heal.Clean(l.Decision, 32), heal.Clean(l.Kind, 32))

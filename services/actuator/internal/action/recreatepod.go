@@ -17,15 +17,13 @@ import (
 
 // recreatePod deletes a pod that is not Ready, which no disruption budget can
 // hold back, and evicts one that is. If its node is what it suffers from, the
-// scheduler is told to prefer others meanwhile.
+// scheduler is told to prefer others meanwhile. Who has no controller is made
+// anew by us, if that is permitted.
 var recreatePod = Action{
 	Needs: slices.Concat(mayEvict, mayTaint, []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"delete"}},
 	}),
 	Do: func(ctx context.Context, j *Job) error {
-		if err := remember(ctx, j); err != nil {
-			return err
-		}
 		if err := shun(ctx, j); err != nil {
 			return err
 		}
@@ -33,18 +31,23 @@ var recreatePod = Action{
 	},
 	Sights: replacement,
 	Settle: func(ctx context.Context, j *Job, _ verify.Conclusion) (*heal.Undo, error) {
-		return nil, settleTaint(ctx, j)
+		return settleBare(ctx, j, settleTaint(ctx, j))
 	},
 }
 
 func recreate(ctx context.Context, j *Job) error {
-	if err := remember(ctx, j); err != nil {
-		return err
+	if isBare(j) {
+		return recreateBare(ctx, j)
 	}
 	if j.Facts.Pod != nil && guard.IsReady(j.Facts.Pod) {
-		return evict(ctx, j, j.Facts.Pod, j.Decision.Target)
+		return evict(ctx, j, j.Facts.Pod, j.Decision.Target, remembering(j))
 	}
-	return deletePod(ctx, j)
+	return deletePod(ctx, j, remembering(j))
+}
+
+// remembering is remember, to go beside the try of a request.
+func remembering(j *Job) func(context.Context) error {
+	return func(ctx context.Context) error { return remember(ctx, j) }
 }
 
 // ErrMoved says that a request was refused as its object has changed since it
@@ -53,14 +56,14 @@ var ErrMoved = errors.New("it has changed since it was judged")
 
 // deletePod deletes the pod as it was when it was judged: a failing pod gets a
 // new resourceVersion with each restart, and with any of them might be Ready.
-func deletePod(ctx context.Context, j *Job) error {
+func deletePod(ctx context.Context, j *Job, beside func(context.Context) error) error {
 	target := j.Decision.Target
 	for range 5 {
 		version := ""
 		if j.Facts.Pod != nil {
 			version = j.Facts.Pod.ResourceVersion
 		}
-		err := deleteAt(ctx, j, target, version)
+		err := deleteAt(ctx, j, target, version, beside)
 		if !errors.Is(err, ErrMoved) {
 			return err
 		}
@@ -68,16 +71,16 @@ func deletePod(ctx context.Context, j *Job) error {
 			return err
 		}
 		if j.Facts.Pod != nil && guard.IsReady(j.Facts.Pod) {
-			return evict(ctx, j, j.Facts.Pod, target)
+			return evict(ctx, j, j.Facts.Pod, target, beside)
 		}
 	}
 	return ErrMoved
 }
 
 // deleteAt deletes the pod if it has that version, or returns ErrMoved.
-func deleteAt(ctx context.Context, j *Job, target heal.Target, version string) error {
+func deleteAt(ctx context.Context, j *Job, target heal.Target, version string, beside func(context.Context) error) error {
 	return j.Desk.Do(ctx, Request{
-		Step: "delete", Target: target, Pod: true,
+		Step: "delete", Target: target, Pod: true, Beside: beside,
 		Send: func(ctx context.Context, dryRun []string) error {
 			uid := types.UID(target.UID)
 			err := j.Kube.CoreV1().Pods(target.Namespace).Delete(ctx, target.Name, metav1.DeleteOptions{

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 	"github.com/selfheal/selfheal/services/actuator/internal/live"
 	"github.com/selfheal/selfheal/services/actuator/internal/verify"
@@ -109,8 +110,8 @@ func (d *drainer) relieve(ctx context.Context) (over bool, err error) {
 			if over, err := d.isOver(ctx); over || err != nil {
 				return over, err
 			}
-			if err := pause(ctx, recheckEvery); err != nil {
-				return false, err
+			if !pause.For(ctx, recheckEvery) {
+				return false, context.Cause(ctx)
 			}
 		}
 	}

@@ -42,6 +42,9 @@ func scaleAndReplace(ctx context.Context, j *Job) error {
 }
 
 func replaceBySurge(ctx context.Context, j *Job) error {
+	if isBare(j) {
+		return recreateBare(ctx, j)
+	}
 	if err := remember(ctx, j); err != nil {
 		return err
 	}
@@ -96,7 +99,7 @@ func settleSurge(ctx context.Context, j *Job, _ verify.Conclusion) (*heal.Undo, 
 	var m replacing
 	j.Desk.Recall(&m)
 	if m.Surge == nil {
-		return nil, nil
+		return settleBare(ctx, j, nil)
 	}
 	return nil, m.Surge.end(ctx, j)
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 	"github.com/selfheal/selfheal/services/actuator/internal/live"
 	"github.com/selfheal/selfheal/services/actuator/internal/verify"
@@ -199,8 +200,8 @@ func (s *surge) await(ctx context.Context, j *Job, before verify.Before) (failed
 		if err := j.Desk.Recheck(ctx, time.Second); err != nil && !errors.As(err, &wait) {
 			return "", "", err
 		}
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
-			return "", "", err
+		if !pause.For(ctx, 500*time.Millisecond) {
+			return "", "", context.Cause(ctx)
 		}
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +27,6 @@ import (
 	"github.com/selfheal/selfheal/services/actuator/internal/crash"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 	"github.com/selfheal/selfheal/services/actuator/internal/live"
-	"github.com/selfheal/selfheal/services/actuator/internal/verify"
 	"github.com/selfheal/selfheal/services/actuator/internal/webhook"
 )
 
@@ -155,7 +153,9 @@ func (a *Actuator) Handle(ctx context.Context, m bus.Message[heal.Decision]) err
 	if a.stopping.Err() != nil {
 		return bus.Later(errStopping, time.Second)
 	}
-	c, err := a.ledger.claim(ctx, d.ID, a.owner())
+	first := a.glance(ctx, m)
+	defer first.stop()
+	c, err := a.claim(ctx, d.ID)
 	var busy errBusy
 	switch {
 	case errors.As(err, &busy) && busy.asked:
@@ -169,7 +169,14 @@ func (a *Actuator) Handle(ctx context.Context, m bus.Message[heal.Decision]) err
 		return a.tellAgain(ctx, log, d, c, rec)
 	}
 	crash.At(crash.AfterClaim)
-	return a.work(ctx, log, m, c)
+	return a.work(ctx, log, m, c, first)
+}
+
+// claim takes the decision for an attempt of this process.
+func (a *Actuator) claim(ctx context.Context, id string) (*claim, error) {
+	ctx, end := span(ctx, "claim")
+	defer end()
+	return a.ledger.claim(ctx, id, a.owner())
 }
 
 // owner is a name for an attempt of its own.
@@ -200,13 +207,14 @@ func (a *Actuator) passive(d heal.Decision) (end Ending, veto string, passive bo
 	return Ending{}, "", false
 }
 
-// work carries the decision out, which is ours by the claim c.
-func (a *Actuator) work(ctx context.Context, log *slog.Logger, m bus.Message[heal.Decision], c *claim) error {
+// work carries the decision out, which is ours by the claim c. The first look
+// at the cluster may be under way, or nil.
+func (a *Actuator) work(ctx context.Context, log *slog.Logger, m bus.Message[heal.Decision], c *claim, first *glance) error {
 	doing, stop := context.WithCancelCause(ctx)
 	defer context.AfterFunc(a.stopping, func() { stop(errStopping) })()
 	var keeping sync.WaitGroup
 	keeping.Go(func() { c.keep(doing, stop) })
-	end, veto, err := a.carryOut(doing, log, m, c)
+	end, veto, err := a.carryOut(doing, log, m, c, first)
 	stop(nil)
 	keeping.Wait()
 	needs := needsApproval(err)
@@ -257,345 +265,4 @@ func again(attempt uint64) time.Duration {
 	return min(time.Second<<min(attempt, 5), 20*time.Second)
 }
 
-// carryOut returns how the decision ended and whose veto that was, if any; or
-// an error if it has not.
-func (a *Actuator) carryOut(ctx context.Context, log *slog.Logger, m bus.Message[heal.Decision], c *claim) (Ending, string, error) {
-	d := m.Data
-	rec := c.record()
-	expires := a.expires(m, rec)
-	answer := rec.answer(m.Stored)
-	j := &judge{
-		decision: d, made: m.Time, expires: expires, reader: a.reader, brake: a.Brake, log: log,
-		mode: d.Mode.Tighter(a.Mode), approved: answer != nil && answer.Approved || a.DryRun,
-	}
-	job := &action.Job{Decision: d, Kube: a.kube, Reader: a.reader, Cordons: a.Cordons, Leftovers: a.Left, Cooldowns: a.cooldowns, Machines: a.machines, DryRun: a.DryRun, FailBack: a.FailBack}
-	j.job = job
-
-	act, refusal := action.Find(action.Default, d)
-	if refusal == nil && answer != nil {
-		refusal = answer.noted(c)
-	}
-	if refusal == nil && !rec.acted() {
-		refusal = timely(time.Now(), m.Time, expires, rec.Trouble)
-		if refusal != nil && rec.Asked != nil && answer == nil {
-			refusal = unanswered(ctx, j, refusal)
-		}
-	}
-	if refusal != nil {
-		return a.refused(m, c, refusal), refusal.Guard, nil
-	}
-	if a.DryRun {
-		dry := &dryDesk{judge: j}
-		job.Desk, job.Cordons, job.Leftovers = dry, noCordons{}, noLeftovers{}
-		return a.dryRun(ctx, m, c, act, job, dry)
-	}
-	k := &desk{judge: j, claim: c, spending: a.spending, timeout: a.RecoveryTimeout,
-		begin: func() { a.metrics.attempted.WithLabelValues(string(d.Type), string(d.Strategy)).Inc() }}
-	if act.Node {
-		k.node = d.Target.Name
-	}
-	job.Desk = k
-
-	verdict, veto := rec.Verdict, ""
-	if verdict == nil {
-		concluded, by, err := a.act(ctx, act, job, k)
-		if err != nil {
-			return Ending{}, "", err
-		}
-		c.note(func(r *Record) { r.Verdict = &concluded })
-		verdict, veto = &concluded, by
-	}
-	undo, err := a.settle(ctx, act, job, k, *verdict)
-	if err != nil {
-		return Ending{}, "", err
-	}
-	return a.ending(m, c, *verdict, undo), veto, nil
-}
-
-// settle puts away what is not needed any more. What cannot be put away for
-// good is left to a person: the result must not wait for it.
-func (a *Actuator) settle(ctx context.Context, act action.Action, job *action.Job, k *desk, v verify.Conclusion) (*heal.Undo, error) {
-	if act.Settle == nil || !k.claim.record().acted() {
-		return nil, nil
-	}
-	undo, err := act.Settle(ctx, job, v)
-	const patience = 2 * time.Minute
-	var refusal *guard.Refusal
-	if errors.As(err, &refusal) || err != nil && time.Now().After(k.deadline().Add(patience)) {
-		return &heal.Undo{Summary: sentence("what was changed of %s could not be taken back: %v", k.decision.Target, err)}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("settle: %w", err)
-	}
-	return undo, nil
-}
-
-// timely refuses a decision that is too old, or from the future.
-func timely(now, made, expires time.Time, trouble string) *guard.Refusal {
-	const skew = 30 * time.Second
-	switch {
-	case made.After(now.Add(skew)):
-		return guard.Refuse("expiry", guard.Veto("ClockSkew", "the decision was made %s in the future: the clocks of the analyzer and the actuator differ",
-			made.Sub(now).Round(time.Second)))
-	case !now.Before(expires):
-		r := expired(now, made, expires)
-		if trouble != "" {
-			r.Detail += "; before, it could not be carried out: " + trouble
-		}
-		return r
-	}
-	return nil
-}
-
-// act does what the decision asks for, and looks whether it helped. A refusal
-// is a conclusion, and comes with the name of the guard.
-func (a *Actuator) act(ctx context.Context, act action.Action, job *action.Job, k *desk) (verify.Conclusion, string, error) {
-	rec := k.claim.record()
-	err := a.prepare(ctx, act, k, rec)
-	if err == nil {
-		crash.At(crash.AfterPrecheck)
-		if !rec.acted() {
-			var serving sync.WaitGroup
-			facts := job.Facts // the job's change while it goes on
-			serving.Go(func() { served(ctx, a.reader, facts, k.claim) })
-			defer serving.Wait()
-			k.keeping = a.keep(ctx, k.decision, k.made, job.Facts)
-			defer k.keeping.stop()
-		}
-		err = act.Do(ctx, job)
-	}
-	if c, by, over := a.conclude(err, k); over {
-		return c, by, nil
-	}
-	if err != nil {
-		return verify.Conclusion{}, "", err
-	}
-	sights := act.Sights(job)
-	begin := time.Now()
-	deadline := k.deadline()
-	if look := begin.Add(2 * a.VerifyWindow); rec.acted() && look.After(deadline) {
-		deadline = look // its actuator died, and nobody has looked for long enough
-	}
-	c, err := verify.Wait(ctx, verify.Plan{
-		Window:   a.VerifyWindow,
-		Deadline: deadline,
-		Look:     withServing(a.reader, k.claim, sights.Look),
-		Follow:   sights.Follow,
-		Keep:     func(p verify.Progress) { k.claim.note(func(r *Record) { r.Progress = p }) },
-	}, rec.Progress)
-	if err != nil {
-		return verify.Conclusion{}, "", err
-	}
-	status := heal.StepOK
-	if c.Outcome != heal.Succeeded {
-		status = heal.StepFailed
-	}
-	k.Note(heal.Step{Name: "verify", Status: status, Milliseconds: milliseconds(time.Since(begin)), Detail: c.Message})
-	return c, "", nil
-}
-
-// prepare judges the decision, unless it was acted on already: then each
-// request is judged by itself, as what is done cannot be refused any more.
-func (a *Actuator) prepare(ctx context.Context, act action.Action, k *desk, rec Record) error {
-	if act.Node && !rec.acted() {
-		if err := k.spending.node(ctx, k.decision.ID, k.node); err != nil {
-			return err
-		}
-	}
-	begin := time.Now()
-	err := k.Recheck(ctx, 0)
-	var refusal *guard.Refusal
-	if rec.acted() && (err == nil || errors.As(err, &refusal)) {
-		return nil // the facts are there
-	}
-	if err == nil {
-		k.Note(heal.Step{Name: "precheck", Status: heal.StepOK, Milliseconds: milliseconds(time.Since(begin)),
-			Detail: fmt.Sprintf("%d guards have nothing against it", len(guard.Decided))})
-	}
-	return err
-}
-
-// conclude reports whether err ends the decision, and how.
-func (a *Actuator) conclude(err error, k *desk) (verify.Conclusion, string, bool) {
-	var refusal *guard.Refusal
-	var wait *action.Wait
-	now := time.Now()
-	switch {
-	case err == nil:
-		return verify.Conclusion{}, "", false
-	case errors.As(err, &wait) && now.Add(wait.For).Before(k.LastWrite()):
-		return verify.Conclusion{}, "", false
-	case needsApproval(err) != nil && !k.claim.record().acted():
-		return verify.Conclusion{}, "", false
-	case errors.As(err, &refusal):
-		return verify.Conclusion{Outcome: refusal.Outcome, Reason: refusal.Reason, Message: refusal.Detail}, refusal.Guard, true
-	}
-	rec := k.claim.record()
-	if rec.acted() && !now.Before(k.deadline()) {
-		return verify.Conclusion{Outcome: heal.TimedOut, Reason: "OutcomeUnknown",
-			Message: sentence("the change was asked for, but what became of it could not be found out: %v", err)}, "", true
-	}
-	return verify.Conclusion{}, "", false
-}
-
-// dryRun does what the decision asks for, but only in dry runs.
-func (a *Actuator) dryRun(ctx context.Context, m bus.Message[heal.Decision], c *claim, act action.Action, job *action.Job, dry *dryDesk) (Ending, string, error) {
-	err := dry.Recheck(ctx, 0)
-	if err == nil {
-		crash.At(crash.AfterPrecheck)
-		err = act.Do(ctx, job)
-	}
-	var wait *action.Wait
-	var refusal *guard.Refusal
-	switch {
-	case errors.As(err, &wait) && time.Now().Add(wait.For).Before(dry.LastWrite()):
-		return Ending{}, "", err
-	case errors.As(err, &refusal):
-		end := a.refused(m, c, refusal)
-		end.DryRun = true
-		return end, refusal.Guard, nil
-	case err != nil:
-		return Ending{}, "", err
-	}
-	end := a.ending(m, c, verify.Conclusion{Outcome: heal.DryRun, Reason: "DryRun",
-		Message: sentence("%s of %s would have been done: the API server accepts each request", m.Data.Strategy, m.Data.Target)}, nil)
-	end.DryRun, end.Verification = true, nil
-	end.Steps = dry.steps
-	return end, "", nil
-}
-
-func (a *Actuator) refused(m bus.Message[heal.Decision], c *claim, r *guard.Refusal) Ending {
-	return a.ending(m, c, verify.Conclusion{Outcome: r.Outcome, Reason: r.Reason, Message: r.Detail}, nil)
-}
-
-// ending puts together what the result says.
-func (a *Actuator) ending(m bus.Message[heal.Decision], c *claim, v verify.Conclusion, undo *heal.Undo) Ending {
-	rec := c.record()
-	end := Ending{
-		Outcome: v.Outcome, Reason: v.Reason, Message: sentence("%s", v.Message),
-		Attempt: attempt(m), Started: rec.Started, Duration: time.Since(rec.Started).Seconds(),
-		Steps: steps(rec), Undo: undo, DryRun: a.DryRun, Evidence: rec.Kept,
-	}
-	if rec.acted() && v.Checks != nil {
-		end.Verification = &heal.Verification{Passed: v.Outcome == heal.Succeeded, Checks: v.Checks}
-	}
-	return end
-}
-
-// steps are the record's, but not more than a person would read.
-func steps(rec Record) []heal.Step {
-	const most = 40
-	all := []heal.Step{}
-	more := 0
-	for _, s := range rec.Steps {
-		if len(all) >= most && s.Key != "" {
-			more++
-			continue
-		}
-		all = append(all, s.Step)
-	}
-	if more > 0 {
-		all = append(all, heal.Step{Name: "more", Status: heal.StepOK, Detail: fmt.Sprintf("and %d more requests", more)})
-	}
-	return all
-}
-
-// finish writes the ending down and tells it. From then on no delivery of the
-// decision does anything but tell it again.
-func (a *Actuator) finish(ctx context.Context, log *slog.Logger, d heal.Decision, c *claim, end Ending, veto string) error {
-	how := refusing
-	if c.record().acted() {
-		how = acting
-	}
-	err := c.save(ctx, func(r *Record) {
-		*r = Record{Started: r.Started, Renewed: r.Renewed, Ending: &end, Plan: planOf(d, *r, end)}
-	})
-	if err != nil {
-		return bus.Later(err, time.Second)
-	}
-	crash.At(crash.AfterRecordBeforeAck)
-	if err := a.tell(ctx, log, d, end, veto, how); err != nil {
-		return err
-	}
-	a.shrink(ctx, log, c)
-	return nil
-}
-
-// A manner is how far a decision got.
-type manner int
-
-const (
-	passively manner = iota // it asked for nothing
-	refusing                // it asked for a change, and none was made
-	acting                  // the cluster was changed
-)
-
-// tell publishes the result and counts it.
-func (a *Actuator) tell(ctx context.Context, log *slog.Logger, d heal.Decision, end Ending, veto string, how manner) error {
-	r := end.result(d)
-	if err := a.publish(ctx, r); err != nil {
-		if bus.IsPermanent(err) {
-			return err
-		}
-		return bus.Later(err, time.Second)
-	}
-	a.metrics.result(r, veto, how == acting)
-	if how != passively && !r.DryRun {
-		a.Events.Result(r)
-	}
-	level := slog.LevelInfo
-	if how == passively {
-		level = slog.LevelDebug // the story is the analyzer's
-	}
-	log.Log(ctx, level, "decision ended", "outcome", string(r.Outcome), "reason", r.Reason, "message", r.Message,
-		"attempt", r.Attempt, "seconds", r.Duration)
-	return nil
-}
-
-// tellAgain is for a decision that ended before, but whose message was not
-// seen to be done.
-func (a *Actuator) tellAgain(ctx context.Context, log *slog.Logger, d heal.Decision, c *claim, rec Record) error {
-	if rec.Told {
-		return nil
-	}
-	if err := a.publish(ctx, rec.Ending.result(d)); err != nil {
-		return bus.Later(err, time.Second)
-	}
-	log.Info("result told again", "outcome", string(rec.Ending.Outcome), "reason", rec.Ending.Reason)
-	a.shrink(ctx, log, c)
-	return nil
-}
-
-// shrink leaves of a record that was told only that it was: a month of
-// decisions has to fit into the bucket.
-func (a *Actuator) shrink(ctx context.Context, log *slog.Logger, c *claim) {
-	err := c.save(ctx, func(r *Record) {
-		r.Told = true
-		r.Ending = &Ending{Outcome: r.Ending.Outcome, Reason: r.Ending.Reason}
-	})
-	if err != nil {
-		log.Debug("record stays as long as it is", "err", err)
-	}
-}
-
-// result is the ending of d as it is told.
-func (e Ending) result(d heal.Decision) heal.Result {
-	if e.Steps == nil {
-		e.Steps = []heal.Step{}
-	}
-	return heal.Result{
-		Decision: d, Outcome: e.Outcome, Reason: e.Reason, Message: e.Message, Attempt: e.Attempt,
-		StartedAt: e.Started.UTC(), Duration: e.Duration, Steps: e.Steps,
-		Verification: e.Verification, Undo: e.Undo, DryRun: e.DryRun, Evidence: e.Evidence,
-	}
-}
-
-func attempt(m bus.Message[heal.Decision]) int { return int(min(m.Attempt, 1<<30)) }
-
 func isNotFound(err error) bool { return errors.Is(err, bus.ErrNotFound) }
-
-// sentence is a message for people: no longer than one reads at night, and
-// free of what a foreign text may bring along.
-func sentence(format string, args ...any) string {
-	return heal.Clean(strings.TrimSpace(fmt.Sprintf(format, args...)), 4*heal.MaxText)
-}

@@ -121,7 +121,7 @@ func (a *Actuator) Answer(ctx context.Context, m bus.Message[heal.Approval]) err
 	if a.stopping.Err() != nil {
 		return bus.Later(errStopping, time.Second)
 	}
-	c, err := a.ledger.claim(ctx, id, a.owner())
+	c, err := a.claim(ctx, id)
 	if err != nil && time.Since(m.Stored) > a.ApprovalTime {
 		log.Warn("answer comes to nothing", "err", err)
 		return nil
@@ -160,7 +160,7 @@ func (a *Actuator) Answer(ctx context.Context, m bus.Message[heal.Approval]) err
 		return nil
 	}
 	log = log.With("incident_id", rec.Asked.Decision.IncidentID, "target", rec.Asked.Decision.Target.String(), "strategy", string(rec.Asked.Decision.Strategy))
-	return a.work(ctx, log, rec.Asked.message(), c)
+	return a.work(ctx, log, rec.Asked.message(), c, nil)
 }
 
 // isBraked reports whether err says that nothing may be changed at all.

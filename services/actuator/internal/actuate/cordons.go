@@ -146,7 +146,7 @@ func (c *Cordons) lookAt(ctx context.Context, name string, entry cordoned, ready
 		return c.Remove(ctx, name)
 	}
 	taken := !node.Spec.Unschedulable // by a person, who knows better
-	if !taken && !guard.NodeReady(node) {
+	if well, _ := guard.NodeWell(node, time.Now()); !taken && !well {
 		delete(ready, entry.UID)
 		return nil
 	}

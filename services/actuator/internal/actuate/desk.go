@@ -64,34 +64,57 @@ func (d *desk) Do(ctx context.Context, r action.Request) error {
 		}
 	}
 	if !r.Heal {
-		if err := d.mayStart(ctx, r); err != nil {
+		if err := d.mayStart(ctx, r, rec.acted()); err != nil {
 			return err
 		}
-		if d.keeping != nil && !rec.acted() {
-			if err := d.keeping.wait(ctx, d.claim); err != nil {
-				return err
-			}
-		}
 	}
-	if err := d.intend(ctx, r, key); err != nil {
+	last, err := d.intend(ctx, r, key)
+	if err != nil {
 		return err
 	}
 	crash.At(crash.BeforeAPI)
-	return d.send(ctx, r, key)
+	return d.send(ctx, r, key, last)
 }
 
 // mayStart tries the request without effect, and asks everybody who may say no.
-func (d *desk) mayStart(ctx context.Context, r action.Request) error {
+func (d *desk) mayStart(ctx context.Context, r action.Request, acted bool) error {
 	if err := d.inTime(); err != nil {
 		return err
 	}
 	if err := d.Recheck(ctx, fresh); err != nil {
 		return err
 	}
-	if err := d.try(ctx, r); err != nil {
+	var beside error
+	var aside sync.WaitGroup
+	if r.Beside != nil {
+		aside.Go(func() {
+			ctx, end := span(ctx, "remember")
+			defer end()
+			beside = r.Beside(ctx)
+		})
+	}
+	err := d.try(ctx, r)
+	aside.Wait()
+	if err != nil {
 		return err
 	}
+	if beside != nil {
+		return beside
+	}
 	crash.At(crash.AfterDryRun)
+	if err := d.spend(ctx, r); err != nil {
+		return err
+	}
+	if d.keeping != nil && !acted {
+		return d.keeping.wait(ctx, d.claim)
+	}
+	return nil
+}
+
+// spend takes from the budgets what the request costs.
+func (d *desk) spend(ctx context.Context, r action.Request) error {
+	ctx, end := span(ctx, "spend")
+	defer end()
 	if r.Pod {
 		if err := d.spending.target(ctx, d.decision.ID, r.Target.UID); err != nil {
 			return err
@@ -107,8 +130,20 @@ func (d *desk) mayStart(ctx context.Context, r action.Request) error {
 	return nil
 }
 
-// intend writes down that the request is about to be made.
-func (d *desk) intend(ctx context.Context, r action.Request, key string) error {
+// A last look at the brake, and what it said.
+type lastLook struct {
+	began time.Time
+	err   error
+}
+
+// intend writes down that the request is about to be made, and asks the brake
+// meanwhile.
+func (d *desk) intend(ctx context.Context, r action.Request, key string) (lastLook, error) {
+	ctx, end := span(ctx, "intend")
+	defer end()
+	last := lastLook{began: time.Now()}
+	var asked sync.WaitGroup
+	asked.Go(func() { _, last.err = d.brake.Check(ctx) })
 	counted := d.claim.record().Counted
 	err := d.claim.save(ctx, func(rec *Record) {
 		if !rec.changed() {
@@ -120,19 +155,22 @@ func (d *desk) intend(ctx context.Context, r action.Request, key string) error {
 	if err == nil && !counted {
 		d.begin()
 	}
-	return err
+	asked.Wait()
+	return last, err
 }
 
 // send makes the request. From here on nothing but its timeout stops it: what
 // is half done is worse than what is late.
-func (d *desk) send(ctx context.Context, r action.Request, key string) error {
+func (d *desk) send(ctx context.Context, r action.Request, key string, last lastLook) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	if err := d.stillOurs(ctx, r); err != nil {
+	if err := d.stillOurs(ctx, r, last); err != nil {
 		return d.notMade(ctx, key, err)
 	}
-	begin := time.Now()
-	err := r.Send(ctx, nil)
+	sent := time.Now()
+	calling, end := span(ctx, "send")
+	err := r.Send(calling, nil)
+	end()
 	if unknown(err) {
 		if seen, seeErr := r.Seen(ctx); seeErr != nil || !seen {
 			return fmt.Errorf("%s %s: %w", r.Step, r.Target, err)
@@ -143,7 +181,7 @@ func (d *desk) send(ctx context.Context, r action.Request, key string) error {
 		return d.notMade(ctx, key, err)
 	}
 	crash.At(crash.AfterAPIBeforeRecord)
-	return d.done(ctx, r, key, time.Since(begin), r.Target.String())
+	return d.done(ctx, r, key, time.Since(sent), r.Target.String())
 }
 
 // notMade takes the intent back, and returns why.
@@ -154,10 +192,20 @@ func (d *desk) notMade(ctx context.Context, key string, why error) error {
 	return why
 }
 
-// stillOurs asks the brake, and looks once more at the clock, for a process may
-// have been stopped for long between any two instructions.
-func (d *desk) stillOurs(ctx context.Context, r action.Request) error {
-	if _, err := d.brake.Check(ctx); err != nil {
+// lastLookAge is how old the last look at the brake may be.
+const lastLookAge = 250 * time.Millisecond
+
+// stillOurs asks the brake once more if the last look at it is not of just now,
+// and looks at the clock, for a process may have been stopped for long between
+// any two instructions.
+func (d *desk) stillOurs(ctx context.Context, r action.Request, last lastLook) error {
+	if time.Since(last.began) > lastLookAge {
+		_, last.err = d.brake.Check(ctx)
+	}
+	if last.err != nil {
+		return last.err
+	}
+	if err := d.brake.paused(); err != nil {
 		return err
 	}
 	if r.Heal {
@@ -207,59 +255,6 @@ func (d *desk) Remember(v any) {
 func (d *desk) Recall(v any) bool {
 	rec := d.claim.record()
 	return len(rec.Memory) > 0 && json.Unmarshal(rec.Memory, v) == nil
-}
-
-// A dryDesk is the action.Desk of a job that changes nothing.
-type dryDesk struct {
-	*judge
-
-	mu     sync.Mutex // guards what follows
-	steps  []heal.Step
-	memory []byte
-}
-
-// LastWrite implements action.Desk.
-func (d *dryDesk) LastWrite() time.Time { return d.expires }
-
-// Do implements action.Desk.
-func (d *dryDesk) Do(ctx context.Context, r action.Request) error {
-	if err := d.inTime(); err != nil {
-		return err
-	}
-	if err := d.Recheck(ctx, fresh); err != nil {
-		return err
-	}
-	begin := time.Now()
-	if err := d.try(ctx, r); err != nil {
-		return err
-	}
-	d.Note(heal.Step{Name: r.Step, Status: heal.StepOK, Milliseconds: milliseconds(time.Since(begin)), Detail: r.Target.String() + ": dry run"})
-	return nil
-}
-
-// Note implements action.Desk.
-func (d *dryDesk) Note(step heal.Step) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.steps = append(d.steps, step)
-}
-
-// Remember implements action.Desk.
-func (d *dryDesk) Remember(v any) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.memory = data
-}
-
-// Recall implements action.Desk.
-func (d *dryDesk) Recall(v any) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.memory) > 0 && json.Unmarshal(d.memory, v) == nil
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -64,6 +64,8 @@ func store(ctx context.Context, r live.Reader, objects *bus.Objects, d heal.Deci
 // wait returns once the evidence is kept, or a *action.Wait if that fails and
 // the change may be made later as well. What is urgent is not held up.
 func (k *keeping) wait(ctx context.Context, c *claim) error {
+	ctx, end := span(ctx, "evidence")
+	defer end()
 	urgent := k.decision.Severity == heal.Critical
 	patience := evidencePatience
 	if urgent {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/selfheal/selfheal/pkg/heal"
@@ -28,6 +27,7 @@ type judge struct {
 	brake    *Brake
 	log      *slog.Logger
 	job      *action.Job // whose facts are kept up to date
+	first    *glance     // read while the decision was claimed; nil for none, or once it was used
 	judged   time.Time   // when the guards last had nothing against it
 }
 
@@ -51,14 +51,7 @@ func (j *judge) Recheck(ctx context.Context, within time.Duration) error {
 	if begin.Sub(j.judged) < within {
 		return j.brake.paused()
 	}
-	mode, err := j.brake.Check(ctx)
-	if err != nil {
-		return err
-	}
-	facts, err := j.reader.Facts(ctx, j.decision, j.decision.Target)
-	if apierrors.IsForbidden(err) {
-		return guard.Refuse("api_server", guard.Veto("Forbidden", "the API server does not let us look: %s", heal.Clean(err.Error(), heal.MaxText)))
-	}
+	mode, facts, begin, err := j.look(ctx, begin)
 	if err != nil {
 		return err
 	}
@@ -75,10 +68,24 @@ func (j *judge) Recheck(ctx context.Context, within time.Duration) error {
 	return nil
 }
 
+// look returns what the first glance has seen, if that is fresh, or looks anew;
+// and when that look began.
+func (j *judge) look(ctx context.Context, now time.Time) (heal.Mode, guard.Facts, time.Time, error) {
+	first := j.first
+	j.first = nil
+	if first.seen(ctx) && time.Since(first.began) < fresh && j.brake.paused() == nil {
+		return first.mode, first.facts, first.began, nil
+	}
+	mode, facts, err := look(ctx, j.brake, j.reader, j.decision)
+	return mode, facts, now, err
+}
+
 // try makes the request without effect.
 func (j *judge) try(ctx context.Context, r action.Request) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	ctx, end := span(ctx, "try")
+	defer end()
 	err := r.Send(ctx, []string{metav1.DryRunAll})
 	var refusal *guard.Refusal
 	if err == nil || errors.As(err, &refusal) || errors.Is(err, action.ErrMoved) {

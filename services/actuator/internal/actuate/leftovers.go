@@ -84,29 +84,32 @@ func (s *Leftovers) lookAfter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(list)) {
-		l := list[key]
-		alive, err := s.ledger.alive(ctx, l.Decision)
-		if err != nil {
-			return err
-		}
-		if alive {
-			continue // whoever is at work on it does so himself
-		}
-		if _, err := s.brake.Check(ctx); err != nil {
-			return err
-		}
-		err = action.TakeBack(ctx, s.kube, s.reader, l)
-		if errors.Is(err, action.ErrNotYet) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
-		s.log.Info("taken back what was meant for a while", "what", l.Kind, "decision_id", l.Decision)
-		if err := s.Remove(ctx, l); err != nil {
-			return err
+		// What cannot be taken back must not keep what comes after it.
+		if err := s.takeBack(ctx, list[key]); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// takeBack takes one thing back, unless somebody is at work on its decision and
+// does so himself.
+func (s *Leftovers) takeBack(ctx context.Context, l action.Leftover) error {
+	if alive, err := s.ledger.alive(ctx, l.Decision); alive || err != nil {
+		return err
+	}
+	if _, err := s.brake.Check(ctx); err != nil {
+		return err
+	}
+	err := action.TakeBack(ctx, s.kube, s.reader, l)
+	if errors.Is(err, action.ErrNotYet) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.log.Info("taken back what was meant for a while", "what", l.Kind, "decision_id", l.Decision)
+	return s.Remove(ctx, l)
 }

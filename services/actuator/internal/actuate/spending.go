@@ -9,6 +9,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/actuator/internal/action"
 	"github.com/selfheal/selfheal/services/actuator/internal/guard"
 )
@@ -44,6 +45,9 @@ type spending struct {
 	taken   Store[guard.Rollbacks]
 	limits  guard.Limits
 	turn    chan struct{} // one at a time from this process, or its workers outrun each other
+
+	last guard.Window // as this process wrote it last; by turn
+	rev  uint64       // of last; 0 for none
 }
 
 // pod takes one action on a pod.
@@ -54,7 +58,7 @@ func (s *spending) pod(ctx context.Context, namespace string) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return change(ctx, s.windows, windowKey, func(w guard.Window) (guard.Window, error) {
+	take := func(w guard.Window) (guard.Window, error) {
 		next, wait, v := w.Take(time.Now(), namespace, s.limits)
 		if !v.Allowed() {
 			// Not all of those that wait should come back at the same moment.
@@ -62,7 +66,26 @@ func (s *spending) pod(ctx context.Context, namespace string) error {
 			return w, &action.Wait{For: wait, Refusal: guard.Refuse("budget", v)}
 		}
 		return next, nil
-	})
+	}
+	// Others only take as well: what is too much with ours alone is too much,
+	// and if they did not, the write meets what we know.
+	next, err := take(s.last)
+	if err != nil {
+		return err
+	}
+	if s.rev > 0 {
+		rev, err := s.windows.Update(ctx, windowKey, next, s.rev)
+		if err == nil {
+			s.last, s.rev = next, rev
+			return nil
+		}
+		s.last, s.rev = guard.Window{}, 0
+		if !errors.Is(err, bus.ErrConflict) {
+			return err
+		}
+	}
+	s.last, s.rev, err = replace(ctx, s.windows, windowKey, take)
+	return err
 }
 
 // target takes, or keeps, a pod for one decision: two may be about it, by what
@@ -70,6 +93,10 @@ func (s *spending) pod(ctx context.Context, namespace string) error {
 // untouched until the first one's request has had its effect. After slotFor it
 // is gone, or the first decision did not come to anything.
 func (s *spending) target(ctx context.Context, decision, uid string) error {
+	first := slot{Decision: decision, At: time.Now().UTC()}
+	if _, err := s.slots.Create(ctx, targetKey+uid, first); !errors.Is(err, bus.ErrConflict) {
+		return err // nearly always nobody has had it before
+	}
 	return change(ctx, s.slots, targetKey+uid, func(have slot) (slot, error) {
 		now := time.Now()
 		if age := now.Sub(have.At); have.Decision != decision && age < slotFor {
@@ -137,39 +164,34 @@ func (s *spending) freeRollback(ctx context.Context, decision string, target hea
 // change replaces the value of a key by what next makes of it, or returns the
 // error of next.
 func change[V any](ctx context.Context, s Store[V], key string, next func(V) (V, error)) error {
+	_, _, err := replace(ctx, s, key, next)
+	return err
+}
+
+// replace is change, and returns what was written and its revision.
+func replace[V any](ctx context.Context, s Store[V], key string, next func(V) (V, error)) (V, uint64, error) {
+	var none V
 	for range 50 {
 		have, rev, err := s.Get(ctx, key)
 		missing := errors.Is(err, bus.ErrNotFound)
 		if err != nil && !missing {
-			return err
+			return none, 0, err
 		}
 		v, err := next(have)
 		if err != nil {
-			return err
+			return none, 0, err
 		}
 		if missing {
-			_, err = s.Create(ctx, key, v)
+			rev, err = s.Create(ctx, key, v)
 		} else {
-			_, err = s.Update(ctx, key, v, rev)
+			rev, err = s.Update(ctx, key, v, rev)
 		}
 		if !errors.Is(err, bus.ErrConflict) {
-			return err
+			return v, rev, err
 		}
-		if err := rest(ctx, rand.N(20*time.Millisecond)); err != nil {
-			return err
+		if !pause.For(ctx, rand.N(20*time.Millisecond)) {
+			return none, 0, context.Cause(ctx)
 		}
 	}
-	return fmt.Errorf("write %s: others were quicker 50 times", key)
-}
-
-// rest waits, unless ctx is done first.
-func rest(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return none, 0, fmt.Errorf("write %s: others were quicker 50 times", key)
 }

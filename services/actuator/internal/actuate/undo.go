@@ -51,7 +51,7 @@ func (a *Actuator) Undo(ctx context.Context, m bus.Message[heal.Control]) error 
 		return bus.Later(errStopping, time.Second)
 	}
 	key := "undo." + c.Head().ID
-	held, err := a.ledger.claim(ctx, key, a.owner())
+	held, err := a.claim(ctx, key)
 	var busy errBusy
 	switch {
 	case errors.As(err, &busy):
@@ -128,9 +128,8 @@ func (a *Actuator) undo(ctx context.Context, log *slog.Logger, m bus.Message[hea
 	if refusal != nil || act.Undo == nil {
 		return nil, refuse("NothingToUndo", "%s of %s cannot be taken back by this version", d.Strategy, d.Target)
 	}
-	j := &judge{decision: d, made: m.Time, expires: m.Stored.Add(undoAge), reader: a.reader, brake: a.Brake, log: log, mode: heal.ModeAuto, approved: true}
-	job := &action.Job{Decision: d, Kube: a.kube, Reader: a.reader, Cordons: a.Cordons, Leftovers: a.Left, Cooldowns: a.cooldowns, Machines: a.machines}
-	j.job = job
+	job := a.job(d)
+	j := &judge{decision: d, made: m.Time, expires: m.Stored.Add(undoAge), reader: a.reader, brake: a.Brake, log: log, job: job, mode: heal.ModeAuto, approved: true}
 	if _, err := a.Brake.Check(ctx); err != nil {
 		return nil, err
 	}

@@ -1,12 +1,19 @@
 package guard
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/selfheal/selfheal/pkg/heal"
+)
 
 // floor refuses to take a Ready pod from a workload that has none to spare. A
 // PDB may allow more than we do; most workloads have none.
 var floor = Guard{Name: "floor", Judge: func(f Facts) Verdict {
 	if f.Pod == nil || !IsReady(f.Pod) {
 		return Allow("%s is not Ready: without it no fewer are", f.Target)
+	}
+	if f.Decision.Strategy == heal.Resize {
+		return Allow("a larger limit takes no pod away; how many a roll-out keeps is judged by itself")
 	}
 	least := max(1, f.Workload.Wanted-1)
 	if left := f.Workload.Ready - 1; left < least {

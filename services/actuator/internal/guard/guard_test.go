@@ -74,6 +74,12 @@ func node(change ...func(*Facts)) Facts {
 	return f
 }
 
+// permitted makes it a pod without a controller that may be made anew.
+func permitted(f *Facts) {
+	f.Pod.OwnerReferences, f.Owners, f.Decision.Target = nil, nil, f.Target
+	annotate(&f.Pod.ObjectMeta, PermitRecreate, "true")
+}
+
 func annotate(o *metav1.ObjectMeta, key, value string) {
 	if o.Annotations == nil {
 		o.Annotations = map[string]string{}
@@ -121,6 +127,14 @@ func TestWhetherADecisionMayBeCarriedOut(t *testing.T) {
 		{name: "a pod of our own", facts: pod(func(f *Facts) { f.Target.Namespace = "self-healing" }), guard: "protected", reason: "ProtectedNamespace"},
 
 		{name: "a pod without a controller", facts: pod(func(f *Facts) { f.Pod.OwnerReferences = nil }), guard: "owned", reason: "BarePod"},
+		{name: "a pod without a controller that permits to be made anew", facts: pod(permitted)},
+		{name: "one that permits it in other words", facts: pod(permitted, func(f *Facts) { annotate(&f.Pod.ObjectMeta, PermitRecreate, "yes") }), guard: "owned", reason: "BarePod"},
+		{name: "one that is not meant to run again", facts: pod(permitted, func(f *Facts) { f.Pod.Spec.RestartPolicy = corev1.RestartPolicyNever }), guard: "owned", reason: "RestartNever"},
+		{name: "one that is not what was decided about", facts: pod(permitted, func(f *Facts) { f.Decision.Target.Name = "another" }), guard: "owned", reason: "BarePod"},
+		{name: "a pod with a controller that permits it", facts: pod(func(f *Facts) {
+			annotate(&f.Pod.ObjectMeta, PermitRecreate, "true")
+			f.Pod.OwnerReferences[0].Kind = "Sandbox"
+		}), guard: "owned", reason: "UnknownOwner"},
 		{name: "a static pod", facts: pod(func(f *Facts) { annotate(&f.Pod.ObjectMeta, corev1.MirrorPodAnnotationKey, "x") }), guard: "owned", reason: "MirrorPod"},
 		{name: "a pod of a Job", facts: pod(func(f *Facts) {
 			f.Pod.OwnerReferences[0].APIVersion, f.Pod.OwnerReferences[0].Kind = "batch/v1", "Job"
@@ -249,6 +263,49 @@ func TestAPodThatCrashedAMinuteAgoIsNotBelievedToBeWellYet(t *testing.T) {
 		if refusal == nil || refusal.Reason != "Recovered" || (refusal.Again > 0) != tt.again {
 			t.Errorf("%s: %v, again %v, want again %v", tt.name, refusal, refusal.Again, tt.again)
 		}
+	}
+}
+
+func TestANodeThatIsReadyMayBeBrokenAllTheSame(t *testing.T) {
+	says := func(reason string, conditions ...corev1.NodeCondition) Facts {
+		return node(func(f *Facts) {
+			f.Decision.Failure.Reason = reason
+			f.Node.Status.Conditions = append([]corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}, conditions...)
+		})
+	}
+	heard := func(c corev1.NodeConditionType, ago time.Duration) corev1.NodeCondition {
+		return corev1.NodeCondition{Type: c, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.NewTime(now.Add(-ago))}
+	}
+	for _, tt := range []struct {
+		name  string
+		facts Facts
+		sick  bool
+	}{
+		{"it says so", says("ReadonlyFilesystem", heard("ReadonlyFilesystem", time.Minute)), true},
+		{"it said so long ago, and who says it may be dead", says("ReadonlyFilesystem", heard("ReadonlyFilesystem", time.Hour)), false},
+		{"it says something else", says("ReadonlyFilesystem", heard("KernelDeadlock", time.Minute)), false},
+		{"its network is not there", says("NetworkUnavailable", heard(corev1.NodeNetworkUnavailable, 0)), true},
+		{"a condition that is good when it is True", says("Ready"), false},
+		{"a condition that nobody announces", says("MemoryPressure", heard(corev1.NodeMemoryPressure, 0)), false},
+		{"it is well", says("ReadonlyFilesystem"), false},
+	} {
+		if sick, seen := nodeSymptom(tt.facts); sick != tt.sick {
+			t.Errorf("%s: sick %v, want %v (%s)", tt.name, sick, tt.sick, seen)
+		}
+	}
+}
+
+func TestAPodThatGetsMoreMemoryIsNotTakenAway(t *testing.T) {
+	only := pod(func(f *Facts) {
+		ready(f.Pod)
+		f.Workload = Workload{Wanted: 1, Ready: 1}
+	})
+	if v := floor.Judge(only); v.Reason != Floor {
+		t.Errorf("the only Ready pod may be taken away: %q", v.Detail)
+	}
+	only.Decision.Strategy = heal.Resize
+	if v := floor.Judge(only); !v.Allowed() {
+		t.Errorf("refused: %s", v.Detail)
 	}
 }
 

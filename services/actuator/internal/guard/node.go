@@ -2,7 +2,10 @@ package guard
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +46,40 @@ func NodeReady(n *corev1.Node) bool {
 		}
 	}
 	return false
+}
+
+// problems are the conditions that say, while they are True, that a node is
+// broken though it is Ready: those of node-problem-detector that are announced
+// as failures, and Kubernetes' own of the network.
+var problems = []corev1.NodeConditionType{
+	"ReadonlyFilesystem", "KernelDeadlock", "ContainerRuntimeUnhealthy", "KubeletUnhealthy", "FrequentKubeletRestart", "FrequentContainerdRestart",
+	corev1.NodeNetworkUnavailable,
+}
+
+// unheard is for how long a problem may not have been renewed: then it is who
+// reports it that may be dead. (node-problem-detector renews every 5 min.)
+const unheard = 15 * time.Minute
+
+// isProblem reports whether the condition says at now that its node is broken.
+func isProblem(c corev1.NodeCondition, now time.Time) bool {
+	return c.Status == corev1.ConditionTrue && slices.Contains(problems, c.Type) &&
+		(c.LastHeartbeatTime.IsZero() || now.Sub(c.LastHeartbeatTime.Time) <= unheard)
+}
+
+// NodeWell reports whether the node is Ready at now and has no problem, and what
+// shows it.
+func NodeWell(n *corev1.Node, now time.Time) (bool, string) {
+	well, seen := false, "it has no condition Ready"
+	for _, c := range n.Status.Conditions {
+		if isProblem(c, now) {
+			return false, strings.TrimSpace(fmt.Sprintf("%s is %s: %s", c.Type, c.Status, heal.Clean(c.Reason, 64)))
+		}
+		if c.Type == corev1.NodeReady {
+			well = c.Status == corev1.ConditionTrue
+			seen = strings.TrimSpace(fmt.Sprintf("Ready is %s: %s", c.Status, heal.Clean(c.Reason, 64)))
+		}
+	}
+	return well, seen
 }
 
 // CordonManagers names the field managers that own the node's cordon. It is

@@ -26,8 +26,12 @@ var owned = Guard{Name: "owned", Judge: func(f Facts) Verdict {
 	switch {
 	case isMirror(f.Pod):
 		return Veto("MirrorPod", "%s is a static pod: only the kubelet of %s can restart it", f.Target, f.Pod.Spec.NodeName)
+	case owner == nil && !mayRecreate(f):
+		return Veto("BarePod", "%s has no controller, so nobody would replace it: delete and create it by hand, or permit us to with %s: \"true\" on it", f.Target, PermitRecreate)
+	case owner == nil && f.Pod.Spec.RestartPolicy == corev1.RestartPolicyNever:
+		return Veto("RestartNever", "%s has restartPolicy Never: it is not meant to run again", f.Target)
 	case owner == nil:
-		return Veto("BarePod", "%s has no controller, so nobody would replace it: delete and create it by hand", f.Target)
+		return Allow("%s on it permits to make it anew from its own spec", PermitRecreate)
 	case groupKind(*owner) == "batch/Job":
 		return Veto("JobPod", "%s belongs to Job %s, which has a back-off limit of its own", f.Target, owner.Name)
 	case !replacers[groupKind(*owner)]:
@@ -45,6 +49,15 @@ var owned = Guard{Name: "owned", Judge: func(f Facts) Verdict {
 	}
 	return Allow("%s %s replaces it", owner.Kind, owner.Name)
 }}
+
+// Bare reports whether the pod has no controller.
+func Bare(p *corev1.Pod) bool { return metav1.GetControllerOf(p) == nil && !isMirror(p) }
+
+// mayRecreate reports whether the pod, which has no controller, may be made
+// anew. Only that very decision may: a drain would have nowhere to put it.
+func mayRecreate(f Facts) bool {
+	return f.Pod.Annotations[PermitRecreate] == "true" && f.Target.Same(f.Decision.Target)
+}
 
 // groupKind is the API group, without version, and the kind of an owner.
 func groupKind(o metav1.OwnerReference) string {

@@ -8,6 +8,7 @@ const (
 	PermitReplicas = heal.Domain + "/max-replicas" // how many replicas there may be
 	PermitMemory   = heal.Domain + "/max-memory"   // how high the memory limit of a container may be
 	PermitVolume   = heal.Domain + "/max-volume"   // on a claim: how large its volume may be
+	PermitRecreate = heal.AnnotationRecreate       // on a pod without a controller
 )
 
 // Permit is what the nearest of the pod's owners, or else its namespace, says

@@ -3,7 +3,6 @@ package guard
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -129,12 +128,10 @@ func nodeSymptom(f Facts) (bool, string) {
 	if f.Node == nil {
 		return false, "it is not a node"
 	}
-	for _, c := range f.Node.Status.Conditions {
-		if c.Type != corev1.NodeReady {
-			continue
-		}
-		seen := strings.TrimSpace(fmt.Sprintf("Ready is %s: %s", c.Status, heal.Clean(c.Reason, 64)))
-		return c.Status != corev1.ConditionTrue, seen
-	}
-	return true, "it has no condition Ready"
+	ready := *f.Node
+	ready.Status.Conditions = slices.DeleteFunc(slices.Clone(f.Node.Status.Conditions), func(c corev1.NodeCondition) bool {
+		return c.Type != corev1.NodeReady && string(c.Type) != f.Decision.Failure.Reason // a problem that it is not about
+	})
+	well, seen := NodeWell(&ready, f.Now)
+	return !well, seen
 }

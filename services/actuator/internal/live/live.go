@@ -1,13 +1,14 @@
 // Package live reads from the API server what is true just now.
 //
-// Every read is a quorum read (no resourceVersion), never one from a cache or
-// a watch: what is read here decides whether something is evicted a moment
-// later. It gathers and does not judge.
+// Every read but PodsBeside is a quorum read (no resourceVersion), never one from
+// a cache or a watch: what is read here decides whether something is evicted a
+// moment later. It gathers and does not judge.
 package live
 
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -86,6 +87,17 @@ func (r Reader) Pod(ctx context.Context, target heal.Target) (*corev1.Pod, error
 }
 
 func (r Reader) pod(ctx context.Context, target heal.Target, f *guard.Facts) error {
+	var ahead *foreseen
+	if target.Same(f.Decision.Target) {
+		ahead = r.foresee(ctx, target, f.Decision.Failure.Owner)
+		defer ahead.stop()
+	}
+	var namespace *guard.Object
+	var nsErr error
+	var beside sync.WaitGroup
+	beside.Go(func() { namespace, nsErr = r.namespace(ctx, target.Namespace) })
+	defer beside.Wait()
+
 	pod, err := r.Kube.CoreV1().Pods(target.Namespace).Get(ctx, target.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -93,32 +105,23 @@ func (r Reader) pod(ctx context.Context, target heal.Target, f *guard.Facts) err
 	if err != nil {
 		return fmt.Errorf("read %s: %w", target, err)
 	}
-	f.Pod = pod
+	f.Pod, f.Live = pod, &guard.Object{Kind: "Pod", ObjectMeta: pod.ObjectMeta}
+	if f.Owners, f.Gap, err = r.chain(ctx, pod.Namespace, metav1.GetControllerOf(pod), ahead); err != nil {
+		return err
+	}
 	if f.Decision.Type == heal.ResourceExhaustion && f.Decision.Target.Kind == "Pod" {
 		if f.Usage, err = r.Usage(ctx, target.Namespace, target.Name); err != nil {
 			return err
 		}
 	}
-	f.Live = &guard.Object{Kind: "Pod", ObjectMeta: pod.ObjectMeta}
-	var chain []guard.Owner
-	var gap string
-	g, both := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		f.Namespace, err = r.namespace(both, target.Namespace)
-		return err
-	})
-	g.Go(func() (err error) {
-		chain, gap, err = r.chain(both, pod.Namespace, metav1.GetControllerOf(pod))
-		return err
-	})
-	if err := g.Wait(); err != nil {
-		return err
+	if len(f.Owners) > 0 && guard.IsReady(pod) {
+		if err := r.workload(ctx, f.Owners[len(f.Owners)-1], f); err != nil {
+			return err
+		}
 	}
-	f.Owners, f.Gap = chain, gap
-	if len(chain) > 0 && guard.IsReady(pod) {
-		return r.workload(ctx, chain[len(chain)-1], f)
-	}
-	return nil
+	beside.Wait()
+	f.Namespace = namespace
+	return nsErr
 }
 
 // workload counts the Ready pods of the top owner itself instead of believing
@@ -146,8 +149,17 @@ func (r Reader) namespace(ctx context.Context, name string) (*guard.Object, erro
 }
 
 func (r Reader) node(ctx context.Context, target heal.Target, f *guard.Facts) error {
-	list, err := r.Nodes(ctx)
-	if err != nil {
+	var list []corev1.Node
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		list, err = r.Nodes(ctx)
+		return err
+	})
+	g.Go(func() (err error) {
+		f.Own, err = r.own(ctx)
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	for i := range list {
@@ -161,8 +173,7 @@ func (r Reader) node(ctx context.Context, target heal.Target, f *guard.Facts) er
 		}
 	}
 	f.OwnNode = r.OwnNode
-	f.Own, err = r.own(ctx)
-	return err
+	return nil
 }
 
 // Node reads one node; nil if there is none of that name.

@@ -82,13 +82,16 @@ func count(replicas *int32) int32 {
 
 // chain reads ref and what controls it, up to the top. It ends early, and says
 // why, where an owner is gone or of an unknown kind.
-func (r Reader) chain(ctx context.Context, ns string, ref *metav1.OwnerReference) (chain []guard.Owner, gap string, err error) {
+func (r Reader) chain(ctx context.Context, ns string, ref *metav1.OwnerReference, ahead *foreseen) (chain []guard.Owner, gap string, err error) {
 	// Two suffice for what Kubernetes itself makes; a cycle must not hang us.
 	for range 4 {
 		if ref == nil {
 			return chain, "", nil
 		}
-		o, found, err := r.owner(ctx, ns, *ref)
+		o, found := ahead.owner(*ref)
+		if !found {
+			o, found, err = r.owner(ctx, ns, *ref)
+		}
 		if err != nil {
 			return nil, "", err
 		}
@@ -132,14 +135,25 @@ func (r Reader) Owner(ctx context.Context, t heal.Target) (guard.Owner, bool, er
 	return r.owner(ctx, t.Namespace, metav1.OwnerReference{APIVersion: t.APIVersion, Kind: t.Kind, Name: t.Name, UID: uid(t.UID)})
 }
 
-// PodsOf reads the pods that o controls.
-func (r Reader) PodsOf(ctx context.Context, o guard.Owner) ([]corev1.Pod, error) {
-	return r.PodsOfTarget(ctx, o.Target(), o.Selector)
+// PodsBeside reads the pods that o controls, as they were when p, which is one
+// of them, was as it is, or later. It is the one read that the API server may
+// answer from what it remembers: a list of what is true just now waits there
+// until it has heard of all that was written, which takes up to 100 ms
+// (https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/2340-Consistent-reads-from-cache).
+// So it is good for looking back at, not for judging by.
+func (r Reader) PodsBeside(ctx context.Context, p *corev1.Pod, o guard.Owner) ([]corev1.Pod, error) {
+	return r.controlled(ctx, o.Target(), metav1.ListOptions{
+		LabelSelector: o.Selector, ResourceVersion: p.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan,
+	})
 }
 
 // PodsOfTarget reads the pods that t, whose pods match selector, controls.
 func (r Reader) PodsOfTarget(ctx context.Context, t heal.Target, selector string) ([]corev1.Pod, error) {
-	all, err := r.Pods(ctx, t.Namespace, selector)
+	return r.controlled(ctx, t, metav1.ListOptions{LabelSelector: selector})
+}
+
+func (r Reader) controlled(ctx context.Context, t heal.Target, which metav1.ListOptions) ([]corev1.Pod, error) {
+	all, err := r.list(ctx, t.Namespace, which)
 	if err != nil {
 		return nil, fmt.Errorf("pods of %s: %w", t, err)
 	}
@@ -154,9 +168,13 @@ func (r Reader) PodsOfTarget(ctx context.Context, t heal.Target, selector string
 
 // Pods reads the pods of a namespace that match selector, whosever they are.
 func (r Reader) Pods(ctx context.Context, namespace, selector string) ([]corev1.Pod, error) {
-	list, err := r.Kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	return r.list(ctx, namespace, metav1.ListOptions{LabelSelector: selector})
+}
+
+func (r Reader) list(ctx context.Context, namespace string, which metav1.ListOptions) ([]corev1.Pod, error) {
+	list, err := r.Kube.CoreV1().Pods(namespace).List(ctx, which)
 	if err != nil {
-		return nil, fmt.Errorf("list pods of namespace %s with %s: %w", namespace, selector, err)
+		return nil, fmt.Errorf("list pods of namespace %s with %s: %w", namespace, which.LabelSelector, err)
 	}
 	return list.Items, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,11 +23,16 @@ func (r Reader) service(ctx context.Context, target heal.Target, f *guard.Facts)
 		return err
 	}
 	f.Service, f.Live = s, &guard.Object{Kind: "Service", ObjectMeta: s.ObjectMeta}
-	if f.Namespace, err = r.namespace(ctx, s.Namespace); err != nil {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		f.Namespace, err = r.namespace(ctx, s.Namespace)
 		return err
-	}
-	f.Endpoints, err = r.Endpoints(ctx, s.Namespace, s.Name)
-	return err
+	})
+	g.Go(func() (err error) {
+		f.Endpoints, err = r.Endpoints(ctx, s.Namespace, s.Name)
+		return err
+	})
+	return g.Wait()
 }
 
 // Service reads one service; nil if there is none of that name.

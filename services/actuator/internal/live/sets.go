@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,18 +33,24 @@ func (r Reader) daemonSet(ctx context.Context, target heal.Target, f *guard.Fact
 }
 
 // workloadFacts are those that all workloads have in common.
-func (r Reader) workloadFacts(ctx context.Context, kind string, meta metav1.ObjectMeta, f *guard.Facts) (err error) {
+func (r Reader) workloadFacts(ctx context.Context, kind string, meta metav1.ObjectMeta, f *guard.Facts) error {
 	f.Live = &guard.Object{Kind: kind, ObjectMeta: meta}
-	if f.Namespace, err = r.namespace(ctx, meta.Namespace); err != nil {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		f.Namespace, err = r.namespace(ctx, meta.Namespace)
 		return err
-	}
+	})
 	if failing := f.Decision.Failure.Target; failing.Kind == "Pod" {
-		if f.Failing, err = r.Pod(ctx, failing); err != nil {
+		g.Go(func() (err error) {
+			f.Failing, err = r.Pod(ctx, failing)
 			return err
-		}
+		})
 	}
-	f.Owners, f.Gap, err = r.chain(ctx, meta.Namespace, metav1.GetControllerOf(&meta))
-	return err
+	g.Go(func() (err error) {
+		f.Owners, f.Gap, err = r.chain(ctx, meta.Namespace, metav1.GetControllerOf(&meta), nil)
+		return err
+	})
+	return g.Wait()
 }
 
 // StatefulSet reads one StatefulSet; nil if there is none of that name.

@@ -116,6 +116,8 @@ func TestWhatBecameOfADrainedNode(t *testing.T) {
 			Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status, Reason: "Because"}}},
 		}
 	}
+	readonly := node("n1", corev1.ConditionTrue)
+	readonly.Status.Conditions = append(readonly.Status.Conditions, corev1.NodeCondition{Type: "ReadonlyFilesystem", Status: corev1.ConditionTrue})
 	target := heal.Target{Kind: "Node", Name: "a", UID: "n1"}
 	web := Workload{Target: heal.Target{Kind: "ReplicaSet", Namespace: "shop", Name: "web"}, Wanted: 3, Ready: 3}
 	short := web
@@ -133,6 +135,7 @@ func TestWhatBecameOfADrainedNode(t *testing.T) {
 		{"it is down", Machine{Node: node("n1", corev1.ConditionUnknown), Drained: true, Workloads: []Workload{web}}, Pending, "NodeStillDown", "cordoned and drained; the workload that lost pods there runs elsewhere"},
 		{"it is down, and so is a part of what ran there", Machine{Node: node("n1", corev1.ConditionFalse), Drained: true, Left: 2, Workloads: []Workload{web, short}}, Pending, "NodeStillDown", "drained, but for 2 pods; shop/ReplicaSet/web has 2 of 3 pods Ready"},
 		{"it could only be cordoned", Machine{Node: node("n1", corev1.ConditionFalse), Why: "NoRoom"}, Pending, "NoRoom", "not drained"},
+		{"it is Ready, and its file system cannot be written", Machine{Node: readonly, Drained: true, Workloads: []Workload{web}}, Pending, "NodeStillDown", "ReadonlyFilesystem is True"},
 		{"it was taken away", Machine{Workloads: []Workload{web, deleted}}, Good, "", "2 workloads"},
 		{"it was taken away too early", Machine{Workloads: []Workload{short}}, Pending, "", "has 2 of 3"},
 		{"another machine has its name", Machine{Node: node("n2", corev1.ConditionTrue), Workloads: []Workload{web}}, Good, "", "taken away"},

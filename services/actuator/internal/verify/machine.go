@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -15,6 +16,7 @@ import (
 type Machine struct {
 	Target    heal.Target  // the node
 	Node      *corev1.Node // what has its name now; nil for nothing
+	Now       time.Time    // which tells what the node says from what it said once
 	Workloads []Workload   // whose pods were evicted from it
 	Drained   bool         // false if it was only cordoned
 	Left      int          // pods that could not be evicted
@@ -42,6 +44,10 @@ func (m Machine) Judge() Sight {
 	moved := heal.Check{Name: "workloads_whole", Passed: whole, Observed: apart}
 	checks := []heal.Check{node, moved}
 	gone := m.Node == nil || string(m.Node.UID) != m.Target.UID
+	well, seen := false, "the node was taken away"
+	if m.Node != nil {
+		well, seen = guard.NodeWell(m.Node, m.Now)
+	}
 	if m.Replaced {
 		succeeded := heal.Check{Name: "replacement_ready", Passed: m.Successor != "" || !m.Awaits, Observed: "no new node is Ready"}
 		if m.Successor != "" {
@@ -53,7 +59,7 @@ func (m Machine) Judge() Sight {
 	}
 	switch {
 	case m.Refused != "" && !gone:
-		checks[0].Observed = readiness(m.Node)
+		checks[0].Observed = seen
 		return Sight{State: Bad, Reason: "ProviderFailed", Checks: checks,
 			Message: fmt.Sprintf("the provider of %s says that it failed: %s", m.Target, m.Refused)}
 	case gone && whole:
@@ -63,13 +69,12 @@ func (m Machine) Judge() Sight {
 	case gone:
 		checks[0].Observed = "the node was taken away"
 		return Sight{State: Pending, Checks: checks, Message: fmt.Sprintf("%s was taken away, but %s", m.Target, apart)}
-	case guard.NodeReady(m.Node) && !m.Leaving:
+	case well && !m.Leaving:
 		checks[0].Passed, checks[0].Observed = true, "Ready"
 		return Sight{State: Good, Reason: "Verified", Checks: checks[:1],
 			Subject: string(m.Node.UID) + "/" + m.Node.Status.NodeInfo.BootID,
 			Message: fmt.Sprintf("%s is Ready again", m.Target)}
 	}
-	seen := readiness(m.Node)
 	checks[0].Observed = seen
 	late := Conclusion{Outcome: heal.Failed, Reason: "NodeStillDown"}
 	switch {
@@ -114,13 +119,4 @@ func (m Machine) whole() (bool, string) {
 		return true, "the workload that lost pods there runs elsewhere"
 	}
 	return true, fmt.Sprintf("the %d workloads that lost pods there run elsewhere", len(m.Workloads))
-}
-
-func readiness(n *corev1.Node) string {
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return strings.TrimSpace(fmt.Sprintf("Ready is %s: %s", c.Status, heal.Clean(c.Reason, 64)))
-		}
-	}
-	return "it has no condition Ready"
 }

@@ -125,17 +125,23 @@ func (r Replacement) tidied(old *corev1.Pod, active int) Sight {
 
 // missing is the sight while there is no replacement.
 func (r Replacement) missing(old *corev1.Pod) Sight {
-	s := Sight{State: Pending, Message: fmt.Sprintf("%s has made no replacement for %s yet", r.Before.Controller, r.Before.Pod.Name)}
 	if old != nil && old.DeletionTimestamp != nil {
-		s.Message = fmt.Sprintf("%s is still terminating, and %s has made no replacement yet", r.Before.Pod.Name, r.Before.Controller)
-		const patience = 2 * time.Minute // beyond the grace period, which DeletionTimestamp includes
-		if over := r.Now.Sub(old.DeletionTimestamp.Time); over > patience {
-			s.State, s.Reason = Bad, "StuckTerminating"
-			s.Message = fmt.Sprintf("%s should have been gone %s ago, and nothing replaces it before", r.Before.Pod.Name, over.Round(time.Second))
-		}
-		if len(old.Finalizers) > 0 {
-			s.Message += fmt.Sprintf("; it is held by the finalizers %s", heal.Clean(strings.Join(old.Finalizers, ", "), 128))
-		}
+		return terminating(old, r.Now, fmt.Sprintf("%s has made no replacement yet", r.Before.Controller))
+	}
+	message := fmt.Sprintf("%s has made no replacement for %s yet", r.Before.Controller, r.Before.Pod.Name)
+	return Sight{State: Pending, Message: message, Checks: []heal.Check{{Name: "replacement_ready", Observed: message}}}
+}
+
+// terminating is the sight of a pod that was deleted and is still there.
+func terminating(old *corev1.Pod, now time.Time, meanwhile string) Sight {
+	s := Sight{State: Pending, Message: fmt.Sprintf("%s is still terminating, and %s", old.Name, meanwhile)}
+	const patience = 2 * time.Minute // beyond the grace period, which DeletionTimestamp includes
+	if over := now.Sub(old.DeletionTimestamp.Time); over > patience {
+		s.State, s.Reason = Bad, "StuckTerminating"
+		s.Message = fmt.Sprintf("%s should have been gone %s ago, and nothing replaces it before", old.Name, over.Round(time.Second))
+	}
+	if len(old.Finalizers) > 0 {
+		s.Message += fmt.Sprintf("; it is held by the finalizers %s", heal.Clean(strings.Join(old.Finalizers, ", "), 128))
 	}
 	s.Checks = []heal.Check{{Name: "replacement_ready", Observed: s.Message}}
 	return s
