@@ -3,6 +3,8 @@ package notifier
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/config"
@@ -30,7 +33,7 @@ func talking(slack *double.Slack, pager *double.PagerDuty) func(*Config) {
 	}
 }
 
-func publish[T heal.Payload](t *testing.T, r *run, topic bus.Topic[T], data T) {
+func publish[T heal.Payload](t testing.TB, r *run, topic bus.Topic[T], data T) {
 	t.Helper()
 	if err := topic.Publish(t.Context(), r.bus, data); err != nil {
 		t.Fatal(err)
@@ -65,8 +68,11 @@ func gone(d heal.Decision) heal.Failure {
 func TestAnIncidentIsOneMessageThatMovesToItsEnd(t *testing.T) {
 	t.Parallel()
 	slack, pager := double.NewSlack(t, 0), double.NewPagerDuty(t)
-	r := start(t, talking(slack, pager))
 	first := critical("one")
+	file := t.TempDir() + "/policy.yaml"
+	writeFile(t, file, "group: {settle: 300ms}")
+	soon := func(c *Config) { talking(slack, pager)(c); c.Settings.NotifyPolicyFile = file }
+	r := start(t, soon)
 	shows := func(want string, buttons ...string) {
 		t.Helper()
 		until(t, want, func() bool {
@@ -101,7 +107,7 @@ func TestAnIncidentIsOneMessageThatMovesToItsEnd(t *testing.T) {
 
 	r.stop() // what it knows outlives it
 	r.metrics = prometheus.NewRegistry()
-	r.again(t, talking(slack, pager))
+	r.again(t, soon)
 	publish(t, r, bus.Failures, gone(first))
 	shows("over after 2m0s")
 	until(t, "both alerts resolved", func() bool {
@@ -276,6 +282,95 @@ func TestASilenceKeepsPeopleQuietUntilItEnds(t *testing.T) {
 	}
 }
 
+// What the watcher says of the owner decides who hears, and what they read.
+func TestTheOwnersTeamRunbookAndLabelsSayWhoIsToldAndWhat(t *testing.T) {
+	t.Parallel()
+	slack, pager := double.NewSlack(t, 0), double.NewPagerDuty(t)
+	file := t.TempDir() + "/policy.yaml"
+	writeFile(t, file, `
+routes:
+  - match: {team: [payments], labels: {tier: "gold*"}}
+    to: ["slack:#payments", pagerduty]
+  - match: {team: [payments]}
+    to: ["slack:#payments-later"]
+links:
+  runbook_hosts: [runbooks.example.com]
+  dashboard: https://grafana.example.com/d/heal?var-namespace={namespace}&var-name={name}
+templates:
+  headline: "{{.Object}} of {{.Team}}"
+  note: "{{with .Team}}{{.}} owns it.{{end}}"
+`)
+	r := start(t, func(c *Config) { talking(slack, pager)(c); c.Settings.NotifyPolicyFile = file })
+	gold, silver, nobodys := critical("gold"), critical("silver"), critical("nobody's")
+	said := func(tier, runbook string) map[string]string {
+		return map[string]string{heal.MetadataTeam: "payments", heal.MetadataRunbook: runbook, heal.MetadataLabel + "tier": tier}
+	}
+	gold.Failure.Metadata = said("gold-plus", "https://runbooks.example.com/checkout?a=b&c=d")
+	silver.Failure.Metadata = said("silver", "https://evil.example/checkout")
+	for _, d := range []heal.Decision{gold, silver, nobodys} {
+		publish(t, r, bus.Results, ended(d, heal.Failed))
+	}
+	for to, d := range map[string]heal.Decision{"#payments": gold, "#payments-later": silver, "#incidents": nobodys} {
+		until(t, to+" is told", func() bool { return len(slack.Posts(to)) == 1 })
+		if got := slack.Posts(to)[0].Conversation; got != d.IncidentID {
+			t.Errorf("%s is told of %s, want %s", to, got, d.IncidentID)
+		}
+	}
+	post := slack.Posts("#payments")[0]
+	for _, want := range []string{
+		"shop/Deployment/checkout of payments", "payments owns it.",
+		`\u003chttps://runbooks.example.com/checkout?a=b\u0026amp;c=d|runbook\u003e`,
+		`\u003chttps://grafana.example.com/d/heal?var-namespace=shop\u0026amp;var-name=checkout|dashboard\u003e`,
+	} {
+		if !strings.Contains(post.Body, want) {
+			t.Errorf("%q is missing in\n%s", want, post.Body)
+		}
+	}
+	if body := slack.Posts("#payments-later")[0].Body; strings.Contains(body, "evil.example") {
+		t.Errorf("it leads where anybody may say:\n%s", body)
+	}
+	until(t, "only the first and the last ring", func() bool {
+		_, rang, _ := pager.Alerts()
+		return len(rang) == 2 && rang[gold.IncidentID] == 1 && rang[nobodys.IncidentID] == 1
+	})
+}
+
+// Whether people's presses are heard is said once when it changes, and shown.
+func TestThatButtonsAreNotHeardIsSaidAndShown(t *testing.T) {
+	t.Parallel()
+	slack, pager := double.NewSlack(t, 0), double.NewPagerDuty(t)
+	slack.Answer(func(method string, w http.ResponseWriter) bool {
+		if method != "apps.connections.open" {
+			return false
+		}
+		_, _ = io.WriteString(w, `{"ok":false,"error":"internal_error"}`)
+		return true
+	})
+	r := start(t, talking(slack, pager))
+	gauge := func(want float64) func() bool {
+		return func() bool {
+			return testutil.CollectAndCompare(r.metrics, strings.NewReader(fmt.Sprintf(`
+# HELP self_healing_notification_buttons_connected 1 while presses of the channel's buttons are heard, 0 while it cannot be reached for them.
+# TYPE self_healing_notification_buttons_connected gauge
+self_healing_notification_buttons_connected{channel="slack"} %g
+`, want)), "self_healing_notification_buttons_connected") == nil
+		}
+	}
+	until(t, "said", func() bool { return strings.Contains(r.log.String(), "buttons are not heard") })
+	if said := r.status()["slack_buttons"]; said != "not connected: slack_app_token: 127.0.0.1 answered apps.connections.open: internal_error" || !gauge(0)() {
+		t.Errorf("shown: %v", said)
+	}
+	until(t, "ready without buttons", func() bool { return r.listens() == nil })
+	slack.Answer(nil)
+	<-slack.Opened()
+	until(t, "shown to be heard", func() bool { return r.status()["slack_buttons"] == "connected" && gauge(1)() })
+	for line, want := range map[string]int{"buttons are not heard": 1, "buttons are heard": 1} {
+		if n := strings.Count(r.log.String(), line); n != want {
+			t.Errorf("logged %d times: %s", n, line)
+		}
+	}
+}
+
 func TestPlacesThatThePolicyNamesMustExist(t *testing.T) {
 	file := t.TempDir() + "/policy.yaml"
 	writeFile(t, file, "routes: [{to: ['slack:#nowhere']}]")
@@ -288,7 +383,7 @@ func TestPlacesThatThePolicyNamesMustExist(t *testing.T) {
 	}
 }
 
-func writeFile(t *testing.T, name, text string) {
+func writeFile(t testing.TB, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -12,8 +12,11 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/notifier/internal/channel"
 	"github.com/selfheal/selfheal/services/notifier/internal/gate"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
@@ -30,7 +33,9 @@ type desk struct {
 	metrics   metrics
 	policy    route.Policy
 	listeners []route.Listener
-	since     time.Time // news from before is history
+	since     time.Time     // news from before is history
+	began     time.Time     // listening, this time
+	announced time.Duration // the longest time between two announcements of what lasts
 
 	talks    *bus.Store[talk.Incident]
 	pointers *bus.Store[pointer]
@@ -39,13 +44,61 @@ type desk struct {
 	silences mirror[heal.Silence]
 	seen     mirror[talk.Incident]
 
-	gateMu sync.Mutex // held while a gate is read and written; there are few, and all of one place wait for each other
+	known cache[talk.Incident] // incidents of late
+
+	gateMu sync.Mutex                 // held while a gate is read and written; there are few, and all of one place wait for each other
+	passed map[string]kept[gate.Gate] // by key; guarded by gateMu
 }
 
 // A pointer says to which incident an episode belongs, where that does not
 // follow from its id.
 type pointer struct {
 	Of string `json:"of"`
+}
+
+// What is kept of a bucket is its value at a revision. It may be an old one:
+// who writes by compare-and-set is told so, and reads again.
+type kept[V any] struct {
+	value V
+	rev   uint64
+}
+
+// A cache keeps what was read or written last, so that the next news of an
+// incident need not ask for it.
+type cache[V any] struct {
+	mu  sync.Mutex
+	all map[string]kept[V] // guarded by mu
+}
+
+// maxCached incidents are a few MiB.
+const maxCached = 1024
+
+func (c *cache[V]) get(key string) (kept[V], bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k, ok := c.all[key]
+	return k, ok
+}
+
+func (c *cache[V]) put(key string, v V, rev uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil {
+		c.all = map[string]kept[V]{}
+	}
+	for old := range c.all { // any one
+		if len(c.all) < maxCached {
+			break
+		}
+		delete(c.all, old)
+	}
+	c.all[key] = kept[V]{v, rev}
+}
+
+func (c *cache[V]) drop(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.all, key)
 }
 
 // A mirror is a bucket, as far as it was heard of.
@@ -82,6 +135,7 @@ func (m *mirror[V]) values() []V {
 func newDesk(b *bus.Bus, log *slog.Logger, m metrics, p route.Policy, listeners []route.Listener) *desk {
 	return &desk{
 		bus: b, log: log, metrics: m, policy: p, listeners: listeners,
+		passed: map[string]kept[gate.Gate]{}, began: time.Now(),
 		talks:    bus.NewStore[talk.Incident](b, bus.ConversationsBucket),
 		pointers: bus.NewStore[pointer](b, bus.ConversationsBucket),
 		gates:    bus.NewStore[gate.Gate](b, bus.ConversationsBucket),
@@ -119,21 +173,10 @@ func (d *desk) begin(ctx context.Context) error {
 		}
 		if err != nil && !errors.Is(err, bus.ErrConflict) {
 			d.log.Warn("the state of conversations cannot be read, trying again", "err", err)
-			if !pause(ctx, time.Second) {
+			if !pause.For(ctx, time.Second) {
 				return ctx.Err()
 			}
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -168,52 +211,22 @@ func (d *desk) failure(ctx context.Context, m bus.Message[heal.Failure]) error {
 // hear takes the news in, and stores a notification for each listener that is
 // to be told. Doing so again does nothing: their ids follow from the news.
 func (d *desk) hear(ctx context.Context, incident string, news talk.News, stored time.Time) error {
-	f := news.Failure()
-	if news.Over == nil && incident != f.IncidentID() {
-		if _, err := d.pointers.Create(ctx, pointerKey(f.EpisodeID), pointer{incident}); err != nil && !errors.Is(err, bus.ErrConflict) {
-			return err
-		}
-	}
+	news.Now = time.Now()
 	admitted := map[string]string{} // by place, so that a conflict does not count twice
 	for {
-		old, rev, err := d.talks.Get(ctx, incidentKey(incident))
-		if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		old, rev, err := d.recall(ctx, incident)
+		if err != nil {
 			return err
 		}
-		old.ID = incident
 		if step, again := old.Step(news.ID); again {
 			return d.publish(ctx, old, news, step.Seq, step.Places)
 		}
-		next, worth := old.Hear(news)
-		c := route.Case{Incident: next, News: news, Worth: worth, Stored: stored, Now: time.Now(), Since: d.since, Silences: d.silences.values()}
-		var places []string
-		spared := map[string]int{}
-		for _, l := range d.listeners {
-			told, course, err := d.judge(ctx, l, c, admitted)
-			if err != nil {
-				return err
-			}
-			if course == route.Spare {
-				spared[l.Channel]++
-			}
-			if course == route.Not || course == route.Spare {
-				continue
-			}
-			if course == route.Tell && told.Digest == "" {
-				places = append(places, l.Place())
-			} else {
-				spared[l.Channel]++
-			}
-			if next.Told == nil || reflect.ValueOf(next.Told).Pointer() == reflect.ValueOf(old.Told).Pointer() {
-				next.Told = clone(old.Told)
-			}
-			if !slices.Contains([]route.Audience{route.Record, route.Changes}, l.Audience) {
-				next.Told[l.Place()] = told
-			}
+		if err := d.point(ctx, old, news); err != nil {
+			return err
 		}
-		if worth {
-			next.Steps = slices.Clone(next.Steps)
-			next.Steps[len(next.Steps)-1].Places = places
+		next, places, spared, err := d.decide(ctx, old, news, stored, admitted)
+		if err != nil {
+			return err
 		}
 		if !reflect.DeepEqual(old, next) || rev == 0 {
 			if err := d.put(ctx, next, rev); errors.Is(err, bus.ErrConflict) {
@@ -231,6 +244,68 @@ func (d *desk) hear(ctx context.Context, incident string, news talk.News, stored
 	}
 }
 
+// point notes to which incident an episode belongs, when its end does not say.
+func (d *desk) point(ctx context.Context, i talk.Incident, news talk.News) error {
+	f := news.Failure()
+	if news.Over != nil || i.ID == f.IncidentID() || slices.Contains(i.Open, f.EpisodeID) || slices.Contains(i.Gone, f.EpisodeID) {
+		return nil
+	}
+	if _, err := d.pointers.Create(ctx, pointerKey(f.EpisodeID), pointer{i.ID}); !errors.Is(err, bus.ErrConflict) {
+		return err
+	}
+	return nil
+}
+
+// decide is the incident with the news, the places that are to be told, and by
+// channel how many are not.
+func (d *desk) decide(ctx context.Context, old talk.Incident, news talk.News, stored time.Time, admitted map[string]string) (next talk.Incident, places []string, spared map[string]int, err error) {
+	next, worth := old.Hear(news)
+	c := route.Case{Incident: next, News: news, Worth: worth, Stored: stored, Now: news.Now, Since: d.since, Silences: d.silences.values()}
+	spared = map[string]int{}
+	for _, l := range d.listeners {
+		told, course, err := d.judge(ctx, l, c, admitted)
+		if err != nil {
+			return next, nil, nil, err
+		}
+		if course == route.Spare {
+			spared[l.Channel]++
+		}
+		if course == route.Not || course == route.Spare {
+			continue
+		}
+		if course == route.Tell && told.Digest == "" {
+			places = append(places, l.Place())
+		} else {
+			spared[l.Channel]++
+		}
+		if l.Audience == route.Record || l.Audience == route.Changes {
+			continue
+		}
+		if next.Told == nil || reflect.ValueOf(next.Told).Pointer() == reflect.ValueOf(old.Told).Pointer() {
+			next.Told = clone(old.Told)
+		}
+		next.Told[l.Place()] = told
+	}
+	if worth {
+		next.Steps = slices.Clone(next.Steps)
+		next.Steps[len(next.Steps)-1].Places = places
+	}
+	return next, places, spared, nil
+}
+
+// recall is what is remembered of an incident, and its revision; 0 if nothing is.
+func (d *desk) recall(ctx context.Context, incident string) (talk.Incident, uint64, error) {
+	if k, ok := d.known.get(incidentKey(incident)); ok {
+		return k.value, k.rev, nil
+	}
+	i, rev, err := d.talks.Get(ctx, incidentKey(incident))
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		return i, 0, err
+	}
+	i.ID = incident
+	return i, rev, nil
+}
+
 func clone(m map[string]talk.Told) map[string]talk.Told {
 	c := make(map[string]talk.Told, len(m)+1)
 	for k, v := range m {
@@ -240,12 +315,18 @@ func clone(m map[string]talk.Told) map[string]talk.Told {
 }
 
 func (d *desk) put(ctx context.Context, i talk.Incident, rev uint64) (err error) {
+	key := incidentKey(i.ID)
 	if rev == 0 {
-		_, err = d.talks.Create(ctx, incidentKey(i.ID), i)
+		rev, err = d.talks.Create(ctx, key, i)
 	} else {
-		_, err = d.talks.Update(ctx, incidentKey(i.ID), i, rev)
+		rev, err = d.talks.Update(ctx, key, i, rev)
 	}
-	return err
+	if err != nil {
+		d.known.drop(key) // whatever it was, what is stored may be another
+		return err
+	}
+	d.known.put(key, i, rev)
+	return nil
 }
 
 // judge says what becomes of the news at one place, and what is remembered of that.
@@ -297,21 +378,33 @@ func (d *desk) judge(ctx context.Context, l route.Listener, c route.Case, admitt
 func (d *desk) gate(ctx context.Context, l route.Listener, change func(gate.Gate) (gate.Gate, string)) (string, error) {
 	d.gateMu.Lock()
 	defer d.gateMu.Unlock()
+	key := gateKey(l)
 	for {
-		old, rev, err := d.gates.Get(ctx, gateKey(l))
-		if err != nil && !errors.Is(err, bus.ErrNotFound) {
-			return "", err
+		k, known := d.passed[key]
+		if !known {
+			g, rev, err := d.gates.Get(ctx, key)
+			if err != nil && !errors.Is(err, bus.ErrNotFound) {
+				return "", err
+			}
+			k = kept[gate.Gate]{g, rev}
 		}
-		old.Channel, old.To = l.Channel, l.To
-		next, id := change(old)
-		if id != "" && rev != 0 && small(old, next) {
+		k.value.Channel, k.value.To = l.Channel, l.To
+		next, id := change(k.value)
+		if id != "" && k.rev != 0 && small(k.value, next) {
+			d.passed[key] = k
 			return id, nil // in a storm thousands are added; the bucket need not hear of each
 		}
-		if rev == 0 {
-			_, err = d.gates.Create(ctx, gateKey(l), next)
+		var err error
+		if k.rev == 0 {
+			k.rev, err = d.gates.Create(ctx, key, next)
 		} else {
-			_, err = d.gates.Update(ctx, gateKey(l), next, rev)
+			k.rev, err = d.gates.Update(ctx, key, next, k.rev)
 		}
+		if err == nil {
+			d.passed[key] = kept[gate.Gate]{next, k.rev}
+			return id, nil
+		}
+		delete(d.passed, key)
 		if !errors.Is(err, bus.ErrConflict) {
 			return id, err
 		}
@@ -333,23 +426,24 @@ func small(old, next gate.Gate) bool {
 
 // publish stores what is to be told at the places.
 func (d *desk) publish(ctx context.Context, i talk.Incident, news talk.News, seq int, places []string) error {
-	var errs []error
+	var g errgroup.Group // all at once: each waits for the disk
 	for _, l := range d.listeners {
 		if slices.Contains(places, l.Place()) {
-			errs = append(errs, bus.Notifications.Publish(ctx, d.bus, d.notification(l, i, news, seq)))
+			g.Go(func() error { return bus.Notifications.Publish(ctx, d.bus, compose(d.policy, l, i, news, seq)) })
 		}
 	}
 	if len(places) > 0 {
 		d.log.Debug("news dispatched", "incident", i.ID, "news", news.ID, "phase", i.Phase, "told", strings.Join(places, ", "))
 	}
-	return errors.Join(errs...)
+	return g.Wait()
 }
 
-func (d *desk) notification(l route.Listener, i talk.Incident, news talk.News, seq int) heal.Notification {
+// compose writes what a listener is told of the news. It is pure.
+func compose(p route.Policy, l route.Listener, i talk.Incident, news talk.News, seq int) heal.Notification {
 	f := news.Failure()
 	n := heal.Notification{
 		Channel: l.Channel, To: l.To, Severity: i.Severity, Decision: news.Decision, Failure: news.Over, Origin: news.Origin,
-		Incident: i.ID, Phase: i.Phase, Metadata: d.policy.Links.For(i.ID, f),
+		Incident: i.ID, Phase: i.Phase, Metadata: p.Links.For(i.ID, f),
 	}
 	if news.Result != nil {
 		n.Result = *news.Result
@@ -358,8 +452,12 @@ func (d *desk) notification(l route.Listener, i talk.Incident, news talk.News, s
 		n.Severity = severityOf(news, i)
 		return n
 	}
+	if news.Over != nil && !i.Began.IsZero() && i.Began.Before(f.FirstSeen) {
+		f.FirstSeen = i.Began // people are told how long the whole of it lasted
+		n.Failure = &f
+	}
 	n.Seq, n.Timeline = seq, i.Lines
-	n.Metadata = d.policy.Templates.For(n)
+	n.Metadata = p.Templates.For(n)
 	return n
 }
 

@@ -58,6 +58,7 @@ type Deps struct {
 	Log     *slog.Logger                           // default: discard
 	Metrics prometheus.Registerer                  // default: none are kept
 	Check   func(field string, check func() error) // of readiness; default: nobody asks
+	Status  func(fields func() map[string]any)     // what else is shown of it; default: nobody asks
 }
 
 // Service is the notifier as a process, and as a part of one.
@@ -66,7 +67,7 @@ func Service() daemon.Service {
 		Name:    Name,
 		Summary: "Tells people, and machines, what became of each failure.",
 		Run: func(ctx context.Context, d *daemon.Daemon) error {
-			return Run(ctx, Config{Settings: d.Settings}, Deps{Bus: d.Bus, Log: d.Log, Metrics: d.Metrics, Check: d.Check})
+			return Run(ctx, Config{Settings: d.Settings}, Deps{Bus: d.Bus, Log: d.Log, Metrics: d.Metrics, Check: d.Check, Status: d.Status})
 		},
 	}
 }
@@ -115,6 +116,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 		})
 	}
 	d := newDesk(deps.Bus, log, m, policy, nil)
+	d.announced = cfg.Settings.RecoveryTimeout
 	for _, line := range lines {
 		d.listeners = append(d.listeners, line.Listeners...)
 		m.expect(line.Name)
@@ -139,7 +141,11 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 			}, c.deliver)
 		})
 		if line.Answers != nil && cfg.Settings.NotificationEnabled {
-			g.Go(func() error { return line.Answers(ctx, d.press) })
+			e, err := newEar(line.Name, log, deps)
+			if err != nil {
+				return err
+			}
+			g.Go(func() error { return line.Answers(ctx, d.press, e.hears) })
 		}
 	}
 	ready := make(chan struct{})
@@ -154,7 +160,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 			}
 		})
 	}
-	const workers, timeout = 8, 30 * time.Second
+	const workers, timeout = 32, 30 * time.Second // many at once: what they store goes to the disk together
 	hear(func() error {
 		listening.Store(true)
 		defer listening.Store(false)
@@ -283,8 +289,8 @@ func (c *courier) deliver(ctx context.Context, m bus.Message[heal.Notification])
 var errOvertaken = errors.New("overtaken")
 
 // tell hands n over, unless its place knows it, and remembers that. What is
-// remembered before the first message lets a channel that can look find out
-// what became of it when we die in between.
+// remembered beforehand tells a channel what may have come of it when we die in
+// between.
 func (c *courier) tell(ctx context.Context, n heal.Notification) error {
 	if n.Seq == 0 {
 		_, err := c.line.Tell(ctx, n, "") // a machine's, which has no conversation
@@ -295,11 +301,6 @@ func (c *courier) tell(ctx context.Context, n heal.Notification) error {
 	switch {
 	case errors.Is(err, bus.ErrNotFound):
 		d = delivery{}
-		if c.line.Talks() {
-			if rev, err = c.deliveries.Create(ctx, key, delivery{Ref: channel.Begun}); err != nil {
-				return err
-			}
-		}
 	case err != nil:
 		return err
 	case n.Seq < d.Seq, n.Seq == d.Seq && n.Again <= d.Again:
@@ -314,17 +315,24 @@ func (c *courier) tell(ctx context.Context, n heal.Notification) error {
 			return errOvertaken
 		}
 	}
+	note := func(d delivery) error {
+		if rev == 0 {
+			rev, err = c.deliveries.Create(ctx, key, d)
+		} else {
+			rev, err = c.deliveries.Update(ctx, key, d, rev)
+		}
+		return err
+	}
+	if during := c.line.During(n, d.Ref); during != d.Ref {
+		if err := note(delivery{Ref: during, Seq: d.Seq, Again: d.Again}); err != nil {
+			return err
+		}
+	}
 	after, err := c.line.Tell(ctx, n, d.Ref)
 	if err != nil {
 		return err
 	}
-	d = delivery{Ref: after, Seq: n.Seq, Again: n.Again}
-	if rev == 0 {
-		_, err = c.deliveries.Create(ctx, key, d)
-	} else {
-		_, err = c.deliveries.Update(ctx, key, d, rev)
-	}
-	return err
+	return note(delivery{Ref: after, Seq: n.Seq, Again: n.Again})
 }
 
 // newest is the change of n's incident that n's place is told of last.

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,11 +81,12 @@ type run struct {
 	metrics *prometheus.Registry
 	log     *syncBuffer
 	checks  sync.Map // func() error by field
+	shown   atomic.Pointer[func() map[string]any]
 	stop    func()
 }
 
 // start runs the notifier until the test ends, or stop is called.
-func start(t *testing.T, change func(*Config)) *run {
+func start(t testing.TB, change func(*Config)) *run {
 	t.Helper()
 	server := bustest.Start(t)
 	r := &run{server: server, bus: server.Bus(t, "actuator"), metrics: prometheus.NewRegistry(), log: &syncBuffer{}}
@@ -92,7 +94,7 @@ func start(t *testing.T, change func(*Config)) *run {
 	return r
 }
 
-func (r *run) again(t *testing.T, change func(*Config)) {
+func (r *run) again(t testing.TB, change func(*Config)) {
 	t.Helper()
 	cfg := Config{
 		Settings: config.Settings{
@@ -103,8 +105,9 @@ func (r *run) again(t *testing.T, change func(*Config)) {
 	change(&cfg)
 	deps := Deps{
 		Bus: r.server.Bus(t, Name), Metrics: r.metrics,
-		Log:   slog.New(slog.NewJSONHandler(io.MultiWriter(r.log, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Check: func(field string, check func() error) { r.checks.Store(field, check) },
+		Log:    slog.New(slog.NewJSONHandler(io.MultiWriter(r.log, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Check:  func(field string, check func() error) { r.checks.Store(field, check) },
+		Status: func(fields func() map[string]any) { r.shown.Store(&fields) },
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -116,6 +119,14 @@ func (r *run) again(t *testing.T, change func(*Config)) {
 	}()
 	r.stop = func() { cancel(); <-done }
 	t.Cleanup(r.stop)
+}
+
+// status is what /status would show of it.
+func (r *run) status() map[string]any {
+	if shown := r.shown.Load(); shown != nil {
+		return (*shown)()
+	}
+	return nil
 }
 
 // listens reports why the notifier is not ready, or nil.
@@ -160,7 +171,7 @@ func (r *run) count(t *testing.T, channel, outcome string) float64 {
 }
 
 // until waits for a condition that no channel tells of.
-func until(t *testing.T, what string, holds func() bool) {
+func until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
 	tick := time.NewTicker(10 * time.Millisecond)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/pause"
 	"github.com/selfheal/selfheal/services/notifier/internal/gate"
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/talk"
@@ -69,9 +70,12 @@ func (d *desk) listen(ctx context.Context, ready func()) error {
 
 // slim is what the mirror keeps of an incident: many thousands may be in it.
 func slim(i talk.Incident) talk.Incident {
-	i.Open, i.Gone, i.Ended, i.Steps, i.Lines, i.Why = nil, nil, nil, nil, nil, nil
+	i.Open, i.Gone, i.UnderWay, i.Ended, i.Steps, i.Lines, i.Why = nil, nil, nil, nil, nil, nil, nil
 	if i.Latest != nil {
 		i.Latest = &talk.Latest{}
+	}
+	if i.Final != nil {
+		i.Final = &talk.Latest{Failure: &heal.Failure{}}
 	}
 	return i
 }
@@ -80,9 +84,11 @@ func slim(i talk.Incident) talk.Incident {
 // back, who must still look, and digests. Two replicas that do so at once tell
 // nothing twice, as the ids of messages follow from what they say.
 func (d *desk) sweep(ctx context.Context, every time.Duration) error {
-	for pause(ctx, every) {
-		d.forget(time.Now())
-		if err := errors.Join(d.again(ctx, time.Now()), d.digests(ctx, time.Now())); err != nil && ctx.Err() == nil {
+	for pause.For(ctx, every) {
+		now := time.Now()
+		d.forget(now)
+		all := d.seen.values()
+		if err := errors.Join(d.settle(ctx, all, now), d.again(ctx, all, now), d.digests(ctx, all, now)); err != nil && ctx.Err() == nil {
 			d.log.Warn("what was kept back could not be told, trying again", "err", err)
 		}
 	}
@@ -100,11 +106,57 @@ func (d *desk) forget(now time.Time) {
 	}
 }
 
+// settle ends what a try did not help and what nothing was heard of since.
+// First it has to have listened for so long itself: what was stored while it
+// was away may say otherwise.
+func (d *desk) settle(ctx context.Context, all []talk.Incident, now time.Time) error {
+	enough := time.Duration(d.policy.Group.Settle)
+	var errs []error
+	for _, i := range all {
+		if i.Settle(now, d.enough(i)) == nil || now.Sub(d.began) < enough {
+			continue
+		}
+		i, _, err := d.recall(ctx, i.ID)
+		if news := i.Settle(now, d.enough(i)); err == nil && news != nil {
+			err = d.end(ctx, i.ID, *news, now)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// enough is how long the incident has to stay quiet. Of more episodes than are
+// remembered each is announced again within the longest time between two
+// announcements, if it lasts.
+func (d *desk) enough(i talk.Incident) time.Duration {
+	if i.Many {
+		return time.Duration(d.policy.Group.Settle) + d.announced
+	}
+	return time.Duration(d.policy.Group.Settle)
+}
+
+// end tells of the end, and then forgets what it is told with: a crash in
+// between has it told again, under the same ids.
+func (d *desk) end(ctx context.Context, incident string, news talk.News, now time.Time) error {
+	if err := d.hear(ctx, incident, news, now); err != nil {
+		return err
+	}
+	i, rev, err := d.recall(ctx, incident)
+	if err != nil || !i.Phase.Over() || i.Final == nil {
+		return err
+	}
+	i.Final = nil
+	if err := d.put(ctx, i, rev); !errors.Is(err, bus.ErrConflict) {
+		return err
+	}
+	return nil // the next sweep finds it
+}
+
 // again tells what was kept back, and what a person must still look at.
-func (d *desk) again(ctx context.Context, now time.Time) error {
+func (d *desk) again(ctx context.Context, all []talk.Incident, now time.Time) error {
 	silences := d.silences.values()
 	var errs []error
-	for _, i := range d.seen.values() {
+	for _, i := range all {
 		for _, l := range d.listeners {
 			if t, told := i.Told[l.Place()]; told && (t.Kept || !i.Phase.Over()) && i.Latest != nil && t.Digest == "" && d.perhaps(t, now) {
 				errs = append(errs, d.tellAgain(ctx, l, i.ID, silences, now))
@@ -121,11 +173,8 @@ func (d *desk) perhaps(t talk.Told, now time.Time) bool {
 }
 
 func (d *desk) tellAgain(ctx context.Context, l route.Listener, id string, silences []heal.Silence, now time.Time) error {
-	i, rev, err := d.talks.Get(ctx, incidentKey(id))
-	if errors.Is(err, bus.ErrNotFound) {
-		return nil
-	}
-	if err != nil || !d.policy.Due(l, i, silences, now) {
+	i, rev, err := d.recall(ctx, id)
+	if err != nil || rev == 0 || !d.policy.Due(l, i, silences, now) {
 		return err
 	}
 	t := i.Told[l.Place()]
@@ -138,7 +187,7 @@ func (d *desk) tellAgain(ctx context.Context, l route.Listener, id string, silen
 	}
 	if next.Digest == "" {
 		news := talk.News{Result: i.Latest.Result, Decision: i.Latest.Decision, Over: i.Latest.Failure, Origin: i.Latest.Origin}
-		n := d.notification(l, i, news, i.Seq)
+		n := compose(d.policy, l, i, news, i.Seq)
 		n.Again = next.Again
 		if err := bus.Notifications.Publish(ctx, d.bus, n); err != nil {
 			return err
@@ -153,8 +202,7 @@ func (d *desk) tellAgain(ctx context.Context, l route.Listener, id string, silen
 }
 
 // digests tells what digests are due.
-func (d *desk) digests(ctx context.Context, now time.Time) error {
-	all := d.seen.values()
+func (d *desk) digests(ctx context.Context, all []talk.Incident, now time.Time) error {
 	members := map[string][]talk.Incident{}
 	for _, i := range all {
 		for _, t := range i.Told {

@@ -15,6 +15,7 @@ import (
 	"github.com/selfheal/selfheal/services/notifier/internal/route"
 	"github.com/selfheal/selfheal/services/notifier/internal/sample"
 	"github.com/selfheal/selfheal/services/notifier/internal/story"
+	"github.com/selfheal/selfheal/services/notifier/internal/talk"
 )
 
 // A Trial is what came of a test message at one place.
@@ -78,8 +79,13 @@ func samples() map[string]heal.Result {
 func Samples() []string { return slices.Sorted(maps.Keys(samples())) }
 
 // Render writes what a message about a sample, or about the result in the JSON,
-// says to people, as text.
-func Render(name string, result []byte) (string, error) {
+// says to people, as text: in the words, and with the links, of the policy that
+// the settings name.
+func Render(s config.Settings, name string, result []byte) (string, error) {
+	policy, err := readPolicy(s.NotifyPolicyFile)
+	if err != nil {
+		return "", config.Invalid(err)
+	}
 	r, ok := samples()[name]
 	if result != nil {
 		e, err := heal.Decode[heal.Result](result)
@@ -91,13 +97,18 @@ func Render(name string, result []byte) (string, error) {
 	} else if !ok {
 		return "", fmt.Errorf("sample %q is not known; want one of %s", heal.Clean(name, 64), strings.Join(Samples(), ", "))
 	}
-	s := story.Of(sample.Notification("text", "", r))
+	news := talk.News{ID: r.Head().ID, At: r.StartedAt, Result: &r, Origin: sample.Notification("text", "", r).Origin}
+	i, _ := talk.Incident{ID: r.Decision.IncidentID}.Hear(news)
+	told := story.Of(compose(policy, route.Listener{Channel: "text", Audience: route.Incident}, i, news, i.Seq))
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s\n\n%s\n%s\n\n", s.Mark, s.Headline, s.Happened, s.Ended)
-	for _, f := range s.Facts {
+	fmt.Fprintf(&b, "%s %s\n\n%s\n%s\n\n", told.Mark, told.Headline, told.Happened, told.Ended)
+	for _, f := range told.Facts {
 		fmt.Fprintf(&b, "%-14s%s\n", f.Name, f.Value)
 	}
-	for _, c := range s.Chapters {
+	for _, l := range told.Links {
+		fmt.Fprintf(&b, "%-14s%s\n", l.Name, l.URL)
+	}
+	for _, c := range told.Chapters {
 		fmt.Fprintf(&b, "\n%s\n  %s\n", c.Title, strings.Join(c.Lines, "\n  "))
 	}
 	return b.String(), nil

@@ -89,7 +89,7 @@ func renderAlerts(n heal.Notification, lasts time.Duration) []alert {
 	a := alert{Annotations: alertAnnotations(s), StartsAt: begins.UTC(), EndsAt: told.UTC()}
 	a.GeneratorURL = a.Annotations["report_url"]
 	severities := heal.Severities
-	if over := n.Failure != nil || talk.Proven(n.Result) || n.Result.Reason == heal.ReasonRecovered; !over {
+	if !alertOver(n) {
 		severities, a.EndsAt = []heal.Severity{n.Severity}, a.EndsAt.Add(lasts)
 	}
 	var all []alert
@@ -98,6 +98,16 @@ func renderAlerts(n heal.Notification, lasts time.Duration) []alert {
 		all = append(all, a)
 	}
 	return all
+}
+
+// alertOver reports whether what the alert is about is over. Of an incident that
+// goes on, a result may be the end of one pod, and another of the same labels
+// fails.
+func alertOver(n heal.Notification) bool {
+	if n.Failure != nil || n.Phase.Over() {
+		return true
+	}
+	return n.Phase == "" && (talk.Proven(n.Result) || n.Result.Reason == heal.ReasonRecovered)
 }
 
 // alertLabels are what an alert is known by, so the incident is one of them:

@@ -82,6 +82,16 @@ func TestAnAlertFiresUntilTheFailureIsOver(t *testing.T) {
 	}
 }
 
+func TestAnAlertOfSeveralPodsLastsAsLongAsOneOfThemFails(t *testing.T) {
+	for phase, over := range map[heal.Phase]bool{heal.PhaseActing: false, heal.PhaseFailed: false, heal.PhaseVerified: true, heal.PhaseResolved: true} {
+		n := sample.Notification("alertmanager", "", sample.Healed())
+		n.Phase = phase
+		if got := !renderAlerts(n, time.Hour)[0].EndsAt.After(n.Origin.Time); got != over {
+			t.Errorf("one pod is healed, the incident is %s: the alert ended %t, want %t", phase, got, over)
+		}
+	}
+}
+
 func TestAnAlertOutlivesTheNextAnnouncements(t *testing.T) {
 	for timeout, want := range map[time.Duration]time.Duration{time.Second: 15 * time.Minute, 5 * time.Minute: 15 * time.Minute, time.Hour: 3 * time.Hour} {
 		s := settings()

@@ -30,18 +30,16 @@ type Channel interface {
 }
 
 // A talker is a Channel that can add to what it said before of an incident.
-// Tell gets what its last call for the conversation at that place returned:
-// nothing at first, and Begun when a first call was begun, and nobody knows
-// what became of it.
+// Tell gets what its last call for the conversation at that place returned,
+// nothing at first; or what During said of a call of which nobody knows what
+// became of it.
 type talker interface {
 	Tell(ctx context.Context, n heal.Notification, before Ref) (Ref, error)
+	During(n heal.Notification, before Ref) Ref
 }
 
 // A Ref is what a channel remembers of a conversation: the id of its message.
 type Ref string
-
-// Begun stands where a Ref will stand once the first message was taken.
-const Begun Ref = "?"
 
 // A Press is a person's pressing one of the buttons of a message.
 type Press struct {
@@ -90,8 +88,9 @@ type Line struct {
 	Warnings  []string // what the operator should know about its settings
 
 	// Answers listens for people who press a button, until ctx is done, and
-	// shows them what press says. It is nil where there are no buttons.
-	Answers func(ctx context.Context, press func(context.Context, Press) string) error
+	// shows them what press says. It tells hears when it can be reached by them
+	// (nil), and why it cannot. It is nil where there are no buttons.
+	Answers func(ctx context.Context, press func(context.Context, Press) string, hears func(error)) error
 
 	Channel
 }
@@ -105,6 +104,14 @@ func (l *Line) Tell(ctx context.Context, n heal.Notification, before Ref) (Ref, 
 		return t.Tell(ctx, n, before)
 	}
 	return before, l.Send(ctx, n)
+}
+
+// During is what to remember while Tell is under way.
+func (l *Line) During(n heal.Notification, before Ref) Ref {
+	if t, ok := l.Channel.(talker); ok {
+		return t.During(n, before)
+	}
+	return before
 }
 
 // Open opens every channel that the settings ask for. timeout is for one

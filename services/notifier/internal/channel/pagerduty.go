@@ -80,7 +80,8 @@ const changesPlace = "changes"
 const (
 	alertOpen   Ref = "open"
 	alertAcked  Ref = "acknowledged"
-	alertPerson Ref = "person" // a second one was opened
+	alertDoubt  Ref = "acknowledging" // nobody knows whether it came to that
+	alertPerson Ref = "person"        // a second one was opened
 )
 
 // Tell implements talker.
@@ -88,38 +89,60 @@ func (p pagerDuty) Tell(ctx context.Context, n heal.Notification, before Ref) (R
 	if n.To == changesPlace {
 		return before, p.Send(ctx, n)
 	}
-	key := incidentKey(n.Conversation())
-	type step struct{ action, key string }
-	var steps []step
-	after := before
-	phase := n.Phase
-	if n.Digest != nil && n.Digest.Over {
-		phase = heal.PhaseResolved
-	}
-	switch {
-	case phase.Over():
-		steps, after = []step{{pagerDutyResolve, key}}, ""
-		if before == alertPerson {
-			steps = append(steps, step{pagerDutyResolve, personKey(key)})
-		}
-	case phase == heal.PhaseActing && before == alertPerson:
-		steps = []step{{pagerDutyAcknowledge, key}}
-	case phase == heal.PhaseActing:
-		if before != alertOpen && before != alertAcked {
-			steps = []step{{pagerDutyTrigger, key}}
-		}
-		steps, after = append(steps, step{pagerDutyAcknowledge, key}), alertAcked
-	case before == alertAcked || before == alertPerson:
-		steps, after = []step{{pagerDutyTrigger, personKey(key)}}, alertPerson
-	default:
-		steps, after = []step{{pagerDutyTrigger, key}}, alertOpen
-	}
+	steps, after := alertSteps(before, alertPhase(n), incidentKey(n.Conversation()))
 	for _, s := range steps {
 		if err := p.event(ctx, n, s.action, s.key); err != nil {
 			return before, err // none of them does harm when it comes again
 		}
 	}
 	return after, nil
+}
+
+// During implements talker. An alert that was acknowledged rings nobody.
+func (p pagerDuty) During(n heal.Notification, before Ref) Ref {
+	steps, _ := alertSteps(before, alertPhase(n), "")
+	if slices.ContainsFunc(steps, func(s alertStep) bool { return s.action == pagerDutyAcknowledge }) {
+		return alertDoubt
+	}
+	return before
+}
+
+func alertPhase(n heal.Notification) heal.Phase {
+	if n.Digest != nil && n.Digest.Over {
+		return heal.PhaseResolved
+	}
+	return n.Phase
+}
+
+// An alertStep is an event about one of an incident's alerts.
+type alertStep struct{ action, key string }
+
+// alertSteps are the events by which an incident's alerts come to where its
+// phase wants them. Each alert is triggered once, and once more when it is given
+// up: whoever closed it by hand is to hear of that.
+func alertSteps(before Ref, phase heal.Phase, key string) (steps []alertStep, after Ref) {
+	first, person := alertStep{pagerDutyTrigger, key}, alertStep{pagerDutyTrigger, personKey(key)}
+	acked := before == alertAcked || before == alertDoubt
+	switch {
+	case phase.Over():
+		steps = []alertStep{{pagerDutyResolve, key}}
+		if acked || before == alertPerson { // it may have been opened, and we died before noting so
+			steps = append(steps, alertStep{pagerDutyResolve, personKey(key)})
+		}
+		return steps, ""
+	case phase == heal.PhaseActing && (before == alertPerson || before == alertAcked):
+		return nil, before // somebody is on it, or we are
+	case phase == heal.PhaseActing:
+		if before != alertOpen {
+			steps = append(steps, first)
+		}
+		return append(steps, alertStep{pagerDutyAcknowledge, key}), alertAcked
+	case acked, before == alertPerson && phase == heal.PhaseGivenUp:
+		return []alertStep{person}, alertPerson
+	case before == alertPerson, before == alertOpen && phase != heal.PhaseGivenUp:
+		return nil, before
+	}
+	return []alertStep{first}, alertOpen
 }
 
 // personKey is of the alert for a person, after what we did did not help.

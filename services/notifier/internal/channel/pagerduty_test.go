@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -209,6 +210,64 @@ func TestOneIncidentRingsOnceAndEndsOnlyWhenProven(t *testing.T) {
 	}
 	if len(p.alerts) != 2 || p.rang != 3 {
 		t.Errorf("another incident: %d alerts, rang %d times; want 2, 3", len(p.alerts), p.rang)
+	}
+}
+
+// Whatever an incident goes through, and wherever we die: each of its alerts
+// rings once, a failure is never told to nobody, and nothing stays open.
+func TestAnIncidentsAlertsRingOnceAndAllEnd(t *testing.T) {
+	open := []heal.Phase{heal.PhaseSeen, heal.PhaseWaiting, heal.PhaseActing, heal.PhaseFailed, heal.PhaseGivenUp}
+	for seed := range uint64(5000) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		p, before := &pager{alerts: map[string]string{}}, Ref("")
+		var story []string
+		tell := func(phase heal.Phase) {
+			for dies := rng.IntN(4) == 0; ; dies = false {
+				steps, after := alertSteps(before, phase, "i-1")
+				during := pagerDuty{}.During(heal.Notification{Phase: phase}, before)
+				most := len(steps)
+				if dies {
+					most = rng.IntN(len(steps) + 1)
+				}
+				for _, s := range steps[:most] {
+					p.take(event{Action: s.action, DedupKey: s.key})
+					story = append(story, s.action+" "+s.key)
+				}
+				if before = during; !dies {
+					before = after
+					return
+				}
+				story = append(story, "dies")
+				if rng.IntN(2) == 0 {
+					return // something newer is told instead
+				}
+			}
+		}
+		for range rng.IntN(8) {
+			phase := open[rng.IntN(len(open))]
+			story = append(story, string(phase)+":")
+			rang := p.rang
+			tell(phase)
+			needed := phase == heal.PhaseFailed || phase == heal.PhaseGivenUp
+			if rings := p.alerts["i-1"] == "triggered" || p.alerts["i-1-person"] == "triggered"; needed && !rings && story[len(story)-1] != "dies" {
+				t.Fatalf("seed %d: nobody is called: %q", seed, story)
+			}
+			if p.rang > rang+1 {
+				t.Fatalf("seed %d: rang %d times at once: %q", seed, p.rang-rang, story)
+			}
+		}
+		if p.rang > 2 {
+			t.Fatalf("seed %d: rang %d times: %q", seed, p.rang, story)
+		}
+		tell(heal.PhaseResolved)
+		for story[len(story)-1] == "dies" {
+			tell(heal.PhaseResolved) // nothing is newer
+		}
+		for key, state := range p.alerts {
+			if state != "resolved" {
+				t.Fatalf("seed %d: %s is left %s: %q", seed, key, state, story)
+			}
+		}
 	}
 }
 

@@ -1,14 +1,18 @@
 package channel
 
 import (
+	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/selfheal/selfheal/pkg/config"
+	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/notifier/internal/sample"
 )
 
@@ -108,6 +112,68 @@ func TestChatsDoNotActUponForeignText(t *testing.T) {
 	if !strings.Contains(title, "healed by") || !strings.Contains(text, "Severity") {
 		t.Errorf("what matters is missing: %s\n%s", title, text)
 	}
+}
+
+// What a chat would act upon: addresses, mentions, links with another text,
+// Slack's and Google's own brackets.
+var activeInChats = regexp.MustCompile("://|@[A-Za-z0-9]|<[!@#A-Za-z/]|\\]\\(|(?i:www\\.)|`")
+
+func TestNothingForeignIsActiveInAnyChat(t *testing.T) {
+	var sinks []*sink
+	for _, give := range []string{
+		"discord://tok-en@1", teamsURL, "googlechat://h/p?key=k&token=t", "telegram://" + token + "@telegram?chats=1", "mattermost://h/t", "rocketchat://h/a/b",
+		"ntfy://h/t", "gotify://h/Ax7tokenx7token", "generic://h/t", "generic+https://h/t?template=json",
+	} {
+		some, err := sinksOf("x", give, options{timeout: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sinks = append(sinks, some...)
+	}
+	for _, foreign := range hostile() {
+		title, text := renderChat(sample.Notification("shoutrrr", "x", everywhere(foreign)))
+		for _, s := range sinks {
+			body, err := s.body(title, text)
+			if err != nil || !utf8.Valid(body) {
+				t.Fatalf("%.80q: %v", foreign, err)
+			}
+			said := []string{string(body)}
+			if strings.HasPrefix(string(body), "{") {
+				var v any
+				if err := json.Unmarshal(body, &v); err != nil {
+					t.Fatalf("%.80q: %v in %s", foreign, err, body)
+				}
+				said = stringsOf(v)
+			}
+			for _, line := range strings.Split(strings.Join(said, "\n"), "\n") {
+				if found := activeInChats.FindString(line); found != "" {
+					t.Fatalf("%.80q: to %s: %q is active in %q", foreign, s.url.Hostname(), found, line)
+				}
+				if bare := strings.TrimSpace(strings.ReplaceAll(line, "\u200b", "")); heal.Clean(bare, 1<<20) != bare {
+					t.Fatalf("%.80q: to %s: not clean: %q", foreign, s.url.Hostname(), line)
+				}
+			}
+		}
+	}
+}
+
+// stringsOf are the texts in decoded JSON, but for what says its schema.
+func stringsOf(v any) (all []string) {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		for _, e := range v {
+			all = append(all, stringsOf(e)...)
+		}
+	case map[string]any:
+		for name, e := range v {
+			if !strings.HasPrefix(name, "@") {
+				all = append(all, stringsOf(e)...)
+			}
+		}
+	}
+	return all
 }
 
 func TestALongMessageFitsIntoEachService(t *testing.T) {

@@ -131,6 +131,13 @@ func renderSlack(n heal.Notification) slack.WebhookMessage {
 		blocks = append(blocks, slack.NewSectionBlock(title, nil, nil))
 		section(c.Lines...)
 	}
+	if len(s.Links) > 0 {
+		var links []string
+		for _, l := range s.Links {
+			links = append(links, "<"+slackURL.Replace(l.URL)+"|"+l.Name+">")
+		}
+		blocks = append(blocks, slack.NewContextBlock("", slack.NewTextBlockObject(slack.MarkdownType, strings.Join(links, " · "), false, true)))
+	}
 	var ids []slack.MixedElement
 	for _, id := range s.IDs {
 		ids = append(ids, plain(id.Name+" "+id.Value, slackField))
@@ -145,6 +152,9 @@ func renderSlack(n heal.Notification) slack.WebhookMessage {
 		UnfurlMedia: &never,
 	}
 }
+
+// slackURL writes an address so that it does not end the link that it is in.
+var slackURL = strings.NewReplacer("&", "&amp;", "<", "%3C", ">", "%3E", "|", "%7C")
 
 // plain returns text as an element that Slack shows as it is.
 func plain(text string, limit int) *slack.TextBlockObject {

@@ -95,9 +95,20 @@ func (b *slackBot) Send(ctx context.Context, n heal.Notification) error {
 	return err
 }
 
+// slackBegun stands where a Ref will stand once the first message was taken.
+const slackBegun Ref = "?"
+
+// During implements talker.
+func (b *slackBot) During(_ heal.Notification, before Ref) Ref {
+	if before == "" {
+		return slackBegun
+	}
+	return before
+}
+
 // Tell implements talker.
 func (b *slackBot) Tell(ctx context.Context, n heal.Notification, before Ref) (Ref, error) {
-	if before == Begun {
+	if before == slackBegun {
 		found, err := b.find(ctx, n)
 		if err != nil {
 			return before, err
@@ -261,7 +272,11 @@ func (b *slackBot) ask(ctx context.Context, method string, token config.Secret, 
 	if !errorWord.MatchString(word) {
 		word = "an error that it does not name"
 	}
-	said := fmt.Sprintf("slack_bot_token: %s answered %s: %s", p.url.Hostname(), method, p.scrub(word))
+	setting := "slack_bot_token"
+	if method == "apps.connections.open" {
+		setting = "slack_app_token"
+	}
+	said := fmt.Sprintf("%s: %s answered %s: %s", setting, p.url.Hostname(), method, p.scrub(word))
 	return a, &slackError{SendError{Reason: said, Permanent: slices.Contains(slackHopeless, a.Error)}, a.Error}
 }
 

@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"strings"
@@ -10,9 +11,11 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/slack-go/slack"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/selfheal/selfheal/pkg/config"
 	"github.com/selfheal/selfheal/pkg/outbound"
+	"github.com/selfheal/selfheal/pkg/pause"
 )
 
 // A slackSocket hears which buttons people press, by Socket Mode
@@ -50,34 +53,57 @@ type envelope struct {
 const silence = time.Minute
 
 // answers implements Line.Answers. It returns only when ctx is done.
-func (s *slackSocket) answers(ctx context.Context, press func(context.Context, Press) string) error {
-	wait := time.Second
-	for ctx.Err() == nil {
+func (s *slackSocket) answers(ctx context.Context, press func(context.Context, Press) string, hears func(error)) error {
+	for failed := 0; ctx.Err() == nil; {
 		begun := time.Now()
-		_ = s.connection(ctx, press) // whatever it was, there will be another; the message's text says what to type meanwhile
-		if time.Since(begun) > time.Minute {
-			wait = time.Second
+		stood, err := s.connection(ctx, press, hears)
+		if err != nil && ctx.Err() == nil {
+			hears(err)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-		case <-timer.C:
+		failed++
+		if long := time.Since(begun) > silence; stood && long {
+			failed = 0
+			if err != nil {
+				failed = 1
+			}
 		}
-		wait = min(2*wait, time.Minute)
+		pause.For(ctx, pauseAfter(failed, err))
 	}
 	return nil
 }
 
-// connection listens until the connection ends; Slack ends each after some hours.
-func (s *slackSocket) connection(ctx context.Context, press func(context.Context, Press) string) error {
+// pauseAfter doubles from 1 s to 1 min, or is what Slack asked for; what only a
+// person can mend, such as a token that was revoked, is tried every 5 minutes.
+// A part of it is chance, so that not all who were cut off come back at once.
+// What Slack ended after it had stood for long is opened anew at once.
+func pauseAfter(failed int, err error) time.Duration {
+	if failed == 0 {
+		return 0
+	}
+	var send *SendError
+	if errors.As(err, &send) && send.After > 0 {
+		return send.After
+	}
+	wait := min(time.Second<<min(failed-1, 6), time.Minute)
+	if slices.Contains(slackRefused, slackWord(err)) {
+		wait = 5 * time.Minute
+	}
+	return wait*3/4 + rand.N(wait/2)
+}
+
+// slackRefused are the errors of a token that opens no socket.
+var slackRefused = []string{"invalid_auth", "not_authed", "not_allowed_token_type", "account_inactive", "token_revoked", "token_expired", "missing_scope", "no_permission"}
+
+// connection listens until the connection ends, and reports whether it stood;
+// Slack ends each after some hours, which is no error.
+func (s *slackSocket) connection(ctx context.Context, press func(context.Context, Press) string, hears func(error)) (stood bool, err error) {
 	opened, err := s.bot.ask(ctx, "apps.connections.open", s.appToken, "application/x-www-form-urlencoded", nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	conn, err := s.dial(ctx, opened.URL)
 	if err != nil {
-		return errors.New("slack_app_token: the socket cannot be reached") // its address holds a ticket
+		return false, errors.New("slack_app_token: the socket cannot be reached") // its address holds a ticket
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
@@ -88,27 +114,35 @@ func (s *slackSocket) connection(ctx context.Context, press func(context.Context
 		_ = alive()
 		return conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(s.timeout))
 	})
+	var answers errgroup.Group // each may have to wait for its turn in a channel
+	answers.SetLimit(8)
+	defer func() { _ = answers.Wait() }()
+	broken := errors.New("slack_app_token: the socket broke off") // what it was may quote its address
 	for {
-		if err := alive(); err != nil {
-			return err
+		if alive() != nil {
+			return stood, broken
 		}
 		var e envelope
-		if err := conn.ReadJSON(&e); err != nil {
-			return err
+		if conn.ReadJSON(&e) != nil {
+			return stood, broken
 		}
-		if e.Type == "disconnect" {
-			return nil
+		switch e.Type {
+		case "hello":
+			stood = true
+			hears(nil)
+		case "disconnect":
+			if !stood {
+				return false, errors.New("slack_app_token: Slack ended the connection before it stood")
+			}
+			return true, nil
 		}
 		if e.ID != "" { // within 3 s, or Slack shows a warning and sends it again
-			if err := conn.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil {
-				return err
-			}
-			if err := conn.WriteJSON(map[string]string{"envelope_id": e.ID}); err != nil {
-				return err
+			if conn.SetWriteDeadline(time.Now().Add(s.timeout)) != nil || conn.WriteJSON(map[string]string{"envelope_id": e.ID}) != nil {
+				return stood, broken
 			}
 		}
 		if e.Type == "interactive" && e.Payload.Type == "block_actions" {
-			s.pressed(ctx, e, press)
+			answers.Go(func() error { s.pressed(ctx, e, press); return nil })
 		}
 	}
 }

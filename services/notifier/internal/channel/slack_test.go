@@ -3,6 +3,7 @@ package channel
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -98,7 +99,7 @@ func render(t *testing.T, r heal.Result) message {
 // checkSlack is what Slack itself would refuse, and what it would act upon.
 func checkSlack(t *testing.T, m message) {
 	t.Helper()
-	title := regexp.MustCompile(`^\*[A-Za-z ]+\*$`) // the only mrkdwn: our own
+	title := regexp.MustCompile(`^\*[A-Za-z ]+\*$|^<https://[^<>|\s]+\|[a-z]+>( · <https://[^<>|\s]+\|[a-z]+>)*$`) // the only mrkdwn: our own
 	active := regexp.MustCompile("<|>|[*_~`]|&([^alg]|$)")
 	length := func(what string, o textObject, limit int) {
 		if n := utf8.RuneCountInString(o.Text); n < 1 || n > limit {
@@ -212,6 +213,23 @@ func FuzzNothingForeignIsActiveOnSlack(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) { checkSlack(t, render(t, everywhere(text))) })
+}
+
+func TestLinksOnSlackAreOursAndStayWhole(t *testing.T) {
+	n := sample.Notification("slack", "#incidents", sample.Drained())
+	n.Metadata = map[string]string{
+		"report": "https://heal.example.com/i-1?a=<b>&c=d|e", "runbook": "https://wiki.example.com/nodes", "dashboard": "http://evil.example/", "other": "https://evil.example/",
+	}
+	data, err := json.Marshal(renderSlack(n))
+	var m message
+	if err := errors.Join(err, json.Unmarshal(data, &m)); err != nil {
+		t.Fatal(err)
+	}
+	checkSlack(t, m)
+	got := m.Blocks[len(m.Blocks)-2].Elements[0].Text
+	if want := "<https://heal.example.com/i-1?a=%3Cb%3E&amp;c=d%7Ce|report> · <https://wiki.example.com/nodes|runbook>"; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
 }
 
 func TestEverySlackMessageKeepsSlacksLimits(t *testing.T) {

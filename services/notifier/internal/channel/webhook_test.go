@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -142,4 +143,25 @@ func TestAnEventOfUnknownOriginIsNotMadeUp(t *testing.T) {
 	n := sample.Notification("webhook", "", sample.Healed())
 	n.Origin = heal.Origin{}
 	wants(t, openOne(t, s).Send(t.Context(), n), true, 0, "without the origin")
+}
+
+// A machine gets foreign text as it is, but it can end no string and no line of
+// the event: what it reads is what we wrote.
+func TestForeignTextCannotBreakTheEvent(t *testing.T) {
+	for _, text := range hostile() {
+		r := everywhere(text)
+		data, err := json.Marshal(sample.Notification("webhook", "", r).Origin.Event(r))
+		if err != nil || !utf8.Valid(data) {
+			t.Fatalf("%.80q: %v", text, err)
+		}
+		var got struct {
+			Data struct{ Message, Outcome string }
+		}
+		if err := json.Unmarshal(data, &got); err != nil || got.Data.Outcome != string(r.Outcome) {
+			t.Errorf("%.80q: %+v, %v", text, got, err)
+		}
+		if utf8.ValidString(text) && got.Data.Message != text {
+			t.Errorf("%.80q came as %.80q", text, got.Data.Message)
+		}
+	}
 }

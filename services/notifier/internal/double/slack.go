@@ -35,6 +35,7 @@ type Post struct {
 	Buttons             []string
 	Value               string // of the buttons
 	Conversation        string
+	Body                string // as it was sent
 	Edits               int
 }
 
@@ -251,7 +252,7 @@ func (s *Slack) write(w http.ResponseWriter, method string, body []byte) {
 		p = &Post{Channel: channel, TS: fmt.Sprintf("17.%06d", s.serial), Thread: m.ThreadTS, Conversation: m.Metadata.Payload["conversation"]}
 		s.posts = append(s.posts, p)
 	}
-	p.Text, p.Buttons, p.Value = m.Text, nil, ""
+	p.Text, p.Body, p.Buttons, p.Value = m.Text, string(body), nil, ""
 	for _, b := range m.Blocks {
 		if b.Type == "header" && b.Text != nil {
 			p.Headline = b.Text.Text

@@ -55,8 +55,9 @@ type Window struct {
 // Group is how news of one incident is held together.
 type Group struct {
 	Wait     Span  `json:"wait,omitempty"`     // how long a new incident waits for further news; default 0
-	Interval Span  `json:"interval,omitempty"` // between two messages that say the same of one incident; default 5m
+	Interval Span  `json:"interval,omitempty"` // those whose messages cannot be changed hear again of what they know, when there is news of it, after; default 0 is never
 	Repeat   *Span `json:"repeat,omitempty"`   // a person must still look: say so again after; 0 is never; default 4h
+	Settle   Span  `json:"settle,omitempty"`   // after a try that did not help, it is over when nothing failed for so long; default 5m
 }
 
 // Storm is when messages become one digest.
@@ -113,7 +114,7 @@ func Parse(data []byte) (Policy, error) {
 		return p, errors.New(heal.Clean(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: "), 512))
 	}
 	repeat := Span(4 * time.Hour)
-	p.Group.Interval = or(p.Group.Interval, Span(5*time.Minute))
+	p.Group.Settle = or(p.Group.Settle, Span(5*time.Minute))
 	p.Group.Repeat = or(p.Group.Repeat, &repeat)
 	p.Storm.Above = or(p.Storm.Above, 10)
 	p.Storm.Within = or(p.Storm.Within, Span(time.Minute))

@@ -84,7 +84,8 @@ func (p Policy) Decide(l Listener, listeners []Listener, c Case) Course {
 		return machine(l, c)
 	}
 	told, before := c.Incident.Told[l.Place()]
-	heard := before && !told.Kept && told.Digest == ""
+	knows := before && told.Seq > 0 && told.Digest == "" // of it, though perhaps not the last
+	heard := knows && !told.Kept
 	switch {
 	case !before && (c.News.Over != nil || !slices.Contains(p.routed(listeners, c), l)):
 		return Not
@@ -92,13 +93,13 @@ func (p Policy) Decide(l Listener, listeners []Listener, c Case) Course {
 		return Spare
 	case !l.Edits && c.News.Decision != nil && c.Incident.Phase != heal.PhaseWaiting && c.Incident.Phase != heal.PhaseGivenUp:
 		return Not // its result follows, and says more
-	case c.Incident.Phase.Over() && before && told.Kept:
+	case c.Incident.Phase.Over() && before && told.Kept && (!knows || told.Phase.Over()):
 		return Spare // nobody knows that it ever was
 	case c.News.Over != nil && (!before || told.Phase.Over()):
 		return Spare
 	case before && told.Digest != "":
 		return Keep // its digest tells
-	case c.Incident.Phase.Over() && heard:
+	case c.Incident.Phase.Over() && knows:
 		return Tell // the end never waits
 	case p.Quiet(c.Incident, c.News.Failure(), c.Silences, c.Now):
 		return Silent
@@ -108,22 +109,41 @@ func (p Policy) Decide(l Listener, listeners []Listener, c Case) Course {
 		return EachDay
 	case !heard && p.Group.Wait > 0 && c.Incident.Severity != heal.Critical && !c.Incident.Phase.Over():
 		return Keep
-	case !l.Edits && heard && told.Phase == c.Incident.Phase && c.Now.Sub(told.At) < time.Duration(p.Group.Interval):
+	case !l.Edits && heard && !worse(c.Incident.Phase, told.Phase):
+		if p.Group.Interval == 0 {
+			return Spare // they know as much
+		}
 		return Keep
 	}
 	return Tell
 }
 
+// worse reports whether a phase is news to those who last heard of another and
+// cannot be shown each step: that it began, or that it waits for them.
+func worse(now, last heal.Phase) bool {
+	needed := []heal.Phase{heal.PhaseWaiting, heal.PhaseGivenUp}
+	began := last != "" && !last.Over()
+	return !began || slices.Index(needed, now) > slices.Index(needed, last)
+}
+
 // machine is Decide for those who are not people.
 func machine(l Listener, c Case) Course {
-	r := c.News.Result
+	r, over := c.News.Result, c.News.Over
 	switch {
 	case l.Audience == Changes && r != nil && changed(*r):
 		return Tell
-	case l.Audience == Record && (r != nil || c.News.Over != nil && l.Ends):
+	case l.Audience == Record && r != nil:
+		return Tell
+	case l.Audience == Record && l.Ends && over != nil && !lasts(c.Incident, *over):
 		return Tell
 	}
 	return Not
+}
+
+// lasts reports whether f being over says nothing yet about what the incident
+// began with: another of the kind fails, or may.
+func lasts(i talk.Incident, f heal.Failure) bool {
+	return i.Phase != "" && !i.Phase.Over() && i.Print == heal.Clean(f.Fingerprint, heal.MaxText)
 }
 
 // disruptive is what others may notice: more than one pod that is made anew.
@@ -193,7 +213,7 @@ func (p Policy) Due(l Listener, i talk.Incident, silences []heal.Silence, now ti
 		return false
 	}
 	news := talk.News{Result: i.Latest.Result, Decision: i.Latest.Decision, Over: i.Latest.Failure}
-	if i.Phase.Over() || p.Quiet(i, news.Failure(), silences, now) {
+	if i.Phase.Over() || !i.Quiet.IsZero() || p.Quiet(i, news.Failure(), silences, now) {
 		return false
 	}
 	if told.Kept {

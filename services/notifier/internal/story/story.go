@@ -77,9 +77,13 @@ func told(n heal.Notification) Story {
 	}
 	r := n.Result
 	d := r.Decision
+	mark, ending := mark(r), endingOf(r)
+	if v := r.Verification; v != nil && v.Passed && n.Phase != "" && !n.Phase.Over() {
+		mark, ending = "🔧", ending+", but more of it fails"
+	}
 	s := Story{
-		Mark:     mark(r),
-		Headline: headline(r),
+		Mark:     mark,
+		Headline: headlineOf(d.Failure, ending),
 		Happened: heal.Clean(d.Failure.Description, maxSentence),
 		Ended:    heal.Clean(r.Message, maxSentence),
 		Facts:    facts(r),
@@ -113,6 +117,8 @@ func ofDecision(n heal.Notification) Story {
 	case n.Phase == heal.PhaseWaiting:
 		mark, ending = "✋", strings.ReplaceAll(string(d.Strategy), "_", " ")+" waits for approval"
 		ended = fmt.Sprintf("%s of %s waits for a person, until %s. selfheal approve %s", strings.ReplaceAll(string(d.Strategy), "_", " "), d.Target, clock(d.Expires), d.ID)
+	case d.Reason == heal.ReasonGivenUp:
+		mark, ending, ended = "✋", endingOf(r), ""
 	case !d.Acts():
 		mark, ending, ended = "👀", endingOf(r), ""
 	}
@@ -191,12 +197,8 @@ func mark(r heal.Result) string {
 	return "👀"
 }
 
-// headline is short enough for a phone's lock screen: the object, what is
+// headlineOf is short enough for a phone's lock screen: the object, what is
 // wrong with it, and what came of it, which must survive however long a name.
-func headline(r heal.Result) string {
-	return headlineOf(r.Decision.Failure, endingOf(r))
-}
-
 func headlineOf(f heal.Failure, ending string) string {
 	ending = " → " + ending
 	what := f.Affected().String() + ": " + heal.Clean(f.Reason, 40)

@@ -5,10 +5,17 @@
 // It is pure: no bus, no clock, no log. The three kinds of news come from three
 // streams, so in any order and more than once; the same news heard again
 // changes nothing, and news that was overtaken tells nothing.
+//
+// An incident is over when nothing of it fails and nothing is being done about
+// it. That what failed is gone proves nothing after a try that did not help: we
+// took it away ourselves, and what came in its place may fail as well. Then the
+// end is only when it stayed quiet for a while, or a later try is seen to help.
 package talk
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -29,11 +36,16 @@ type Incident struct {
 	Began    time.Time        `json:"began,omitzero"`
 	Changed  time.Time        `json:"changed,omitzero"`
 
-	Open   []string `json:"open,omitempty"`   // episodes that are not over
-	Gone   []string `json:"gone,omitempty"`   // episodes that are over
-	Ended  []string `json:"ended,omitempty"`  // decisions that have a result
-	Proven bool     `json:"proven,omitempty"` // something that we did was seen to help
-	GaveUp bool     `json:"gave_up,omitempty"`
+	Open     []string             `json:"open,omitempty"`      // episodes that are not over
+	Many     bool                 `json:"many,omitempty"`      // there were more of them than are remembered
+	Gone     []string             `json:"gone,omitempty"`      // episodes that are over
+	UnderWay map[string]time.Time `json:"under_way,omitempty"` // decisions that act and have no result, and when none is awaited any more
+	Ended    []string             `json:"ended,omitempty"`     // decisions that have a result
+	Proven   bool                 `json:"proven,omitempty"`    // the last try was seen to help
+	Failed   bool                 `json:"failed,omitempty"`    // it was seen not to
+	GaveUp   bool                 `json:"gave_up,omitempty"`
+	Quiet    time.Time            `json:"quiet,omitzero"`  // since when nothing of it is heard, though it is not over
+	Final    *Latest              `json:"final,omitempty"` // what its end is told with, if it stays quiet
 
 	Seq    int             `json:"seq"`             // of the last change
 	Steps  []Step          `json:"steps,omitempty"` // the last changes, to tell them again alike
@@ -84,17 +96,25 @@ const (
 	maxSteps    = 32
 	maxLines    = 30
 	maxWhy      = 12
+	maxAlso     = 10 // lines about what else fails; of a thousand pods they would be all there is
 )
+
+// patience is how long after a decision has expired its result may come.
+const patience = time.Hour
 
 // News is one of a decision, a result and a failure that is over.
 type News struct {
 	ID       string // of its event
 	At       time.Time
+	Now      time.Time // when it is heard, if not At
 	Decision *heal.Decision
 	Result   *heal.Result
 	Over     *heal.Failure
+	Settled  bool // nothing was heard for a while; Over is the last that was
 	Origin   heal.Origin
 }
+
+func (n News) now() time.Time { return cmp.Or(n.Now, n.At).UTC() }
 
 // Failure is the failure that the news is about.
 func (n News) Failure() heal.Failure {
@@ -121,12 +141,13 @@ func (i Incident) Hear(n News) (Incident, bool) {
 		i, worth = i.decided(*n.Decision, n.At)
 	case n.Result != nil:
 		i, worth = i.ended(*n.Result, n.At)
-	default:
+	case !n.Settled:
 		i = i.over(n.Over.EpisodeID)
-		i = i.settle(before)
-		worth = i.Phase != before && before != ""
-		if worth {
-			i.note(n.Over.ResolvedAt, "over: "+f.Target.String())
+	}
+	if i = i.rest(n); i.Phase.Over() && !before.Over() {
+		worth = true
+		if n.Over != nil {
+			i.note(n.Over.ResolvedAt, "over: "+n.Over.Target.String())
 		}
 	}
 	if !worth {
@@ -137,9 +158,51 @@ func (i Incident) Hear(n News) (Incident, bool) {
 	i.Steps = last(append(slices.Clone(i.Steps), Step{Cause: n.ID, Seq: i.Seq}), maxSteps)
 	i.Latest = &Latest{n.Result, n.Decision, n.Over, n.Origin}
 	if i.Phase.Over() {
-		i.Latest, i.Await, i.GaveUp, i.Proven = nil, nil, false, false
+		i.Latest, i.Await, i.GaveUp, i.Proven, i.Failed, i.Many, i.UnderWay, i.Quiet = nil, nil, false, false, false, false, nil, time.Time{}
+		if !n.Settled { // else whoever settled it needs to know that until it is told
+			i.Final = nil
+		}
 	}
 	return i, true
+}
+
+// rest ends an incident of which nothing is left, or notes that it is quiet.
+func (i Incident) rest(n News) Incident {
+	if i.Phase == "" || i.Phase.Over() {
+		return i
+	}
+	if len(i.Open) > 0 {
+		i.Quiet, i.Final = time.Time{}, nil
+		return i
+	}
+	if len(i.UnderWay) > 0 {
+		now := n.now()
+		i.UnderWay = maps.Clone(i.UnderWay)
+		maps.DeleteFunc(i.UnderWay, func(_ string, until time.Time) bool { return until.Before(now) })
+	}
+	switch doubt := i.Failed || i.GaveUp || i.Many; {
+	case len(i.UnderWay) == 0 && (!doubt || n.Settled):
+		if i.Phase = heal.PhaseResolved; i.Proven {
+			i.Phase = heal.PhaseVerified
+		}
+		return i
+	case n.Over != nil || i.Final == nil:
+		f := n.Failure()
+		f.ResolvedAt = cmp.Or(f.ResolvedAt, n.At.UTC())
+		i.Final = &Latest{Failure: &f, Origin: n.Origin}
+	}
+	i.Quiet = n.now()
+	return i
+}
+
+// Settle is the news that the incident stayed quiet for long enough, or nil if
+// it did not. One that was ended by it, and perhaps not told of that, has it
+// still.
+func (i Incident) Settle(now time.Time, enough time.Duration) *News {
+	if i.Final == nil || !i.Phase.Over() && now.Sub(i.Quiet) < enough {
+		return nil
+	}
+	return &News{ID: heal.ID("q", i.ID, i.Final.Failure.EpisodeID), At: now.UTC(), Over: i.Final.Failure, Settled: true, Origin: i.Final.Origin}
 }
 
 // Step finds what was told of news that was heard before.
@@ -151,26 +214,44 @@ func (i Incident) Step(cause string) (Step, bool) {
 	return i.Steps[at], true
 }
 
+// aside reports whether a decision with that reason is about something that is
+// seen to already, and so asks for nothing.
+func aside(reason string) bool {
+	return slices.Contains([]string{heal.ReasonRecoveryUnderWay, heal.ReasonSuperseded, heal.ReasonRecovered, heal.ReasonFollowsIncident}, reason)
+}
+
 // decided is a decision, which may come after its own result.
 func (i Incident) decided(d heal.Decision, at time.Time) (Incident, bool) {
 	f := d.Failure
-	if slices.Contains(i.Ended, d.ID) || slices.Contains(i.Gone, f.EpisodeID) {
+	if slices.Contains(i.Ended, d.ID) {
 		return i, false
 	}
-	i = i.open(f, d.Severity)
+	acts := d.Acts() && !aside(d.Reason) && d.Reason != heal.ReasonGivenUp
+	if acts {
+		i.UnderWay = maps.Clone(i.UnderWay)
+		if i.UnderWay == nil {
+			i.UnderWay = map[string]time.Time{}
+		}
+		i.UnderWay[d.ID] = d.Expires.Add(patience).UTC()
+	}
+	if slices.Contains(i.Gone, f.EpisodeID) {
+		return i, false
+	}
+	known := slices.Contains(i.Open, f.EpisodeID)
+	i = i.raise(d.Severity).open(f.EpisodeID)
 	before := i.Phase
 	switch {
 	case d.Reason == heal.ReasonGivenUp:
 		return i.giveUp(at, d.Explanation.Summary)
-	case d.Reason == heal.ReasonFollowsIncident:
+	case d.Reason == heal.ReasonFollowsIncident && !known && len(i.Open) <= maxAlso:
 		i.note(f.Timestamp.Time, "also failing: "+f.Target.String()+", "+f.Reason)
 		return i, false
-	case d.Reason == heal.ReasonRecoveryUnderWay, d.Reason == heal.ReasonSuperseded, d.Reason == heal.ReasonRecovered:
+	case aside(d.Reason):
 		return i, false
-	case d.Acts() && d.Mode == heal.ModeApprove:
+	case acts && d.Mode == heal.ModeApprove:
 		i.Phase, i.Await = heal.PhaseWaiting, &Await{d.ID, d.Expires}
 		i.note(at, "waits for a person: "+string(d.Strategy)+" of "+d.Target.String())
-	case d.Acts():
+	case acts:
 		i.Phase, i.Await = heal.PhaseActing, nil
 		i.note(at, string(d.Strategy)+" of "+d.Target.String()+" because of "+f.Reason)
 	case before == "" || before.Over():
@@ -180,7 +261,7 @@ func (i Incident) decided(d heal.Decision, at time.Time) (Incident, bool) {
 		return i, false
 	}
 	i.Why = clean(append([]string{d.Explanation.Summary}, d.Explanation.Steps...), maxWhy)
-	return i, d.Acts() || i.Phase != before
+	return i, true
 }
 
 // ended is a result.
@@ -191,13 +272,16 @@ func (i Incident) ended(r heal.Result, at time.Time) (Incident, bool) {
 		return i, false
 	}
 	i.Ended = last(append(slices.Clone(i.Ended), d.ID), maxSteps)
+	i.UnderWay = maps.Clone(i.UnderWay)
+	delete(i.UnderWay, d.ID)
 	if i.Await != nil && i.Await.Decision == d.ID {
 		i.Await = nil
 	}
 	before := i.Phase
+	i = i.raise(d.Severity)
 	known := slices.Contains(i.Gone, f.EpisodeID)
 	if !known {
-		i = i.open(f, d.Severity)
+		i = i.open(f.EpisodeID)
 	}
 	line := func() {
 		i.note(at, fmt.Sprintf("%s of %s: %s (%s)", d.Strategy, d.Target, r.Outcome, r.Reason)+trail(r.Message))
@@ -209,44 +293,68 @@ func (i Incident) ended(r heal.Result, at time.Time) (Incident, bool) {
 		}
 		return i.giveUp(at, r.Message)
 	case Proven(r):
-		i.Proven = true
 		line()
+		i.Proven, i.Failed = true, false
 		if d.Target != f.Target { // the owner as a whole was mended
 			for _, e := range slices.Clone(i.Open) {
 				i = i.over(e)
 			}
+			i.Many = false
 		}
 		i = i.over(f.EpisodeID)
-		if len(i.Open) > 0 {
-			i.Phase = heal.PhaseActing
-			return i, true
+		if len(i.Open) == 0 {
+			i.GaveUp = false
 		}
-		i.Phase = heal.PhaseVerified
+		i.Phase = i.standing(heal.PhaseActing)
 		return i, true
 	case r.Outcome == heal.Succeeded:
-		i.Phase = heal.PhaseActing
 		line()
+		i.Proven = false
+		i.Phase = i.standing(heal.PhaseActing)
 		return i, true
-	case r.Outcome == heal.Failed, r.Outcome == heal.TimedOut, r.Outcome == heal.Rejected && !d.Vetoed():
+	case r.Outcome == heal.Failed, r.Outcome == heal.TimedOut:
 		line()
-		i.Phase = heal.PhaseFailed
-		if known { // it went away meanwhile
-			i = i.settle(i.Phase)
-		}
+		i.Proven, i.Failed = false, true
+		i.Phase = i.standing(heal.PhaseFailed)
+		return i, true
+	case r.Outcome == heal.Rejected && !d.Vetoed():
+		line()
+		i.Phase = i.standing(heal.PhaseFailed)
 		return i, true
 	case r.Reason == heal.ReasonRecovered || d.Reason == heal.ReasonRecovered:
-		i = i.over(f.EpisodeID).settle(before)
-		return i, i.Phase != before && before != ""
+		i = i.over(f.EpisodeID)
+		return i.idle(), false
 	}
-	if !First(r) || known {
-		return i, false
-	}
-	told := before != "" && !before.Over() && before != heal.PhaseActing && before != heal.PhaseWaiting
-	if !told {
+	i = i.idle()
+	switch news := First(r) && !known; {
+	case !news:
+		return i, before != "" && i.Phase != before
+	case before == "", before.Over(), i.Phase == heal.PhaseSeen && before != heal.PhaseSeen:
 		i.Phase = heal.PhaseSeen
 		line()
 	}
 	return i, true
+}
+
+// standing is a phase, unless a person must look: that lasts.
+func (i Incident) standing(phase heal.Phase) heal.Phase {
+	if i.GaveUp {
+		return heal.PhaseGivenUp
+	}
+	return phase
+}
+
+// idle is the incident after something that was to be done came to nothing: it
+// is where it was, unless something else is under way.
+func (i Incident) idle() Incident {
+	if i.Phase != heal.PhaseActing && i.Phase != heal.PhaseWaiting || len(i.UnderWay) > 0 {
+		return i
+	}
+	i.Phase = i.standing(heal.PhaseSeen)
+	if i.Failed && !i.GaveUp {
+		i.Phase = heal.PhaseFailed
+	}
+	return i
 }
 
 // First reports whether r, of which nothing was done, is the first of its
@@ -254,10 +362,8 @@ func (i Incident) ended(r heal.Result, at time.Time) (Incident, bool) {
 // something else is under way, is none.
 func First(r heal.Result) bool {
 	d := r.Decision
-	for _, reason := range []string{heal.ReasonRecoveryUnderWay, heal.ReasonSuperseded, heal.ReasonRecovered, heal.ReasonFollowsIncident} {
-		if r.Reason == reason || d.Reason == reason {
-			return false
-		}
+	if aside(r.Reason) || aside(d.Reason) {
+		return false
 	}
 	if r.Outcome == heal.Skipped && d.Acts() { // it was to be carried out, and became moot
 		return false
@@ -273,42 +379,44 @@ func Proven(r heal.Result) bool {
 
 // giveUp is told once, however often the failure is announced after that.
 func (i Incident) giveUp(at time.Time, why string) (Incident, bool) {
-	if i.GaveUp {
+	again := i.GaveUp
+	i.Phase, i.GaveUp = heal.PhaseGivenUp, true
+	if again {
 		return i, false
 	}
-	i.Phase, i.GaveUp = heal.PhaseGivenUp, true
 	i.note(at, "given up, a person must look"+trail(why))
 	return i, true
 }
 
-// open notes that an episode lasts.
-func (i Incident) open(f heal.Failure, s heal.Severity) Incident {
+// raise notes a severity, if it is the highest so far.
+func (i Incident) raise(s heal.Severity) Incident {
 	if slices.Index(heal.Severities, s) > slices.Index(heal.Severities, i.Severity) {
 		i.Severity = s
 	}
-	if !slices.Contains(i.Open, f.EpisodeID) && len(i.Open) < maxEpisodes {
-		i.Open = append(slices.Clone(i.Open), f.EpisodeID)
+	return i
+}
+
+// open notes that an episode lasts.
+func (i Incident) open(episode string) Incident {
+	switch {
+	case slices.Contains(i.Open, episode):
+	case len(i.Open) < maxEpisodes:
+		i.Open = append(slices.Clone(i.Open), episode)
+	default:
+		i.Many = true
 	}
 	return i
 }
 
 // over notes that an episode has ended.
 func (i Incident) over(episode string) Incident {
-	i.Open = slices.DeleteFunc(slices.Clone(i.Open), func(e string) bool { return e == episode })
-	if !slices.Contains(i.Gone, episode) {
-		i.Gone = last(append(slices.Clone(i.Gone), episode), maxEpisodes)
+	open := slices.Contains(i.Open, episode)
+	if open {
+		i.Open = slices.DeleteFunc(slices.Clone(i.Open), func(e string) bool { return e == episode })
 	}
-	return i
-}
-
-// settle ends an incident of which nothing lasts any more.
-func (i Incident) settle(phase heal.Phase) Incident {
-	switch {
-	case len(i.Open) > 0 || phase == "" || phase.Over():
-	case i.Proven:
-		i.Phase = heal.PhaseVerified
-	default:
-		i.Phase = heal.PhaseResolved
+	// Of those that are not remembered, the ends need not be either.
+	if !slices.Contains(i.Gone, episode) && (open || !i.Many) {
+		i.Gone = last(append(slices.Clone(i.Gone), episode), maxEpisodes)
 	}
 	return i
 }

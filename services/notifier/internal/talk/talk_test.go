@@ -1,6 +1,7 @@
 package talk
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ func failure(occurrence int) heal.Failure {
 func decision(id string, occurrence int, change ...func(*heal.Decision)) News {
 	f := failure(occurrence)
 	d := heal.Decision{ID: id, IncidentID: "i-1", Type: f.Type, Severity: heal.High, Strategy: heal.Restart, Mode: heal.ModeAuto,
-		Reason: heal.ReasonSeverityTable, Target: f.Target, Failure: f}
+		Reason: heal.ReasonSeverityTable, Target: f.Target, Failure: f, Expires: noon.Add(5 * time.Minute)}
 	for _, c := range change {
 		c(&d)
 	}
@@ -45,6 +46,15 @@ func givenUp(d *heal.Decision) { d.Strategy, d.Reason = heal.Monitor, heal.Reaso
 
 func TestAnIncidentIsWhereItsNewsSays(t *testing.T) {
 	first, second, last := decision("d-1", 1), decision("d-2", 2), decision("d-3", 3, givenUp)
+	watch := decision("d-4", 1, func(d *heal.Decision) { d.Strategy = heal.Monitor })
+	settled := func(of ...News) News {
+		i := Incident{ID: "i-1"}
+		for _, n := range of {
+			i, _ = i.Hear(n)
+		}
+		return *i.Settle(noon.Add(time.Hour), time.Minute)
+	}
+	inVain := []News{first, result(first, heal.Failed, "NotFixed"), over()}
 	tests := []struct {
 		name string
 		news []News
@@ -59,12 +69,18 @@ func TestAnIncidentIsWhereItsNewsSays(t *testing.T) {
 		{"the decision comes after its result", []News{result(first, heal.Succeeded, "Verified"), first}, heal.PhaseVerified, 1},
 		{"failed", []News{first, result(first, heal.Failed, "NotFixed")}, heal.PhaseFailed, 2},
 		{"failed, and tried again", []News{first, result(first, heal.Failed, "NotFixed"), second}, heal.PhaseActing, 3},
-		{"failed, and over by itself", []News{first, result(first, heal.Failed, "NotFixed"), over()}, heal.PhaseResolved, 3},
+		{"failed, and then gone, as we took it away", inVain, heal.PhaseFailed, 2},
+		{"gone, and then said to have failed", []News{first, over(), result(first, heal.Failed, "NotFixed")}, heal.PhaseFailed, 2},
+		{"failed, gone, and nothing came in its place", append(slices.Clone(inVain), settled(inVain...)), heal.PhaseResolved, 3},
+		{"gone while it is acted upon", []News{first, over()}, heal.PhaseActing, 1},
+		{"gone before anything was done", []News{first, over(), result(first, heal.Skipped, heal.ReasonRecovered)}, heal.PhaseResolved, 2},
+		{"watched, and over", []News{watch, result(watch, heal.Skipped, "Monitor"), over()}, heal.PhaseResolved, 2},
+		{"to be done, and not done after all", []News{first, result(first, heal.Skipped, "Expired")}, heal.PhaseSeen, 2},
 		{"given up", []News{first, result(first, heal.Failed, "NotFixed"), last}, heal.PhaseGivenUp, 3},
-		{"given up, with each announcement", []News{last, result(last, heal.Rejected, heal.ReasonGivenUp), decision("d-4", 4, givenUp)}, heal.PhaseGivenUp, 1},
-		{"given up, and over", []News{last, over()}, heal.PhaseResolved, 2},
-		{"that it was given up is heard after its end", []News{last, over(), result(last, heal.Rejected, heal.ReasonGivenUp)}, heal.PhaseResolved, 2},
-		{"a decision is heard after the end", []News{first, over(), second}, heal.PhaseResolved, 2},
+		{"given up, with each announcement", []News{last, result(last, heal.Rejected, heal.ReasonGivenUp), decision("d-5", 4, givenUp)}, heal.PhaseGivenUp, 1},
+		{"given up, and gone", []News{last, over()}, heal.PhaseGivenUp, 1},
+		{"that it was given up is heard after its end", []News{last, over(), settled(last, over()), result(last, heal.Rejected, heal.ReasonGivenUp)}, heal.PhaseResolved, 2},
+		{"a decision is heard after the end", []News{watch, over(), decision("d-6", 2, func(d *heal.Decision) { d.Strategy = heal.Monitor })}, heal.PhaseResolved, 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
