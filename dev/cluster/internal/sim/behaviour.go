@@ -14,7 +14,7 @@ type Behaviour struct {
 	Kind  string
 	Code  int32             // of exit-CODE
 	Times int32             // of crash-times-N
-	Needs resource.Quantity // of oom-needs-MEMORY
+	Needs resource.Quantity // of oom-needs-MEMORY and grows-to-MEMORY
 }
 
 // The behaviours. Every word is looked for in the image reference, at the start of a word: "api:broken-v2" is
@@ -27,6 +27,7 @@ const (
 	Exit             = "exit"        // exit-127
 	OOM              = "oom"
 	OOMNeeds         = "oom-needs" // oom-needs-256Mi: good once its memory limit is that high, or gone
+	GrowsTo          = "grows-to"  // grows-to-256Mi: the same, but it is good for a while after each start
 	Missing          = "missing"
 	NotFound         = "notfound"
 	InvalidImage     = "invalid-image"
@@ -41,7 +42,7 @@ const (
 
 // The more particular word comes first where one begins with another.
 var behaviourWords = regexp.MustCompile(`(?:^|[^a-zA-Z0-9])(?:` +
-	`(crash-times)-(\d+)|(oom-needs)-(\d+(?:[KMG]i?)?)|(exit)-(\d+)|` +
+	`(crash-times)-(\d+)|(oom-needs|grows-to)-(\d+(?:[KMG]i?)?)|(exit)-(\d+)|` +
 	`(invalid-image|config-error|stuck-creating|stuck-terminating|missing|notfound|unready|liveness|broken|crash|oom|complete|evicted))`)
 
 // behaviourOf reads the behaviour from an image reference or from AnnotationBehaviour.
@@ -58,7 +59,7 @@ func behaviourOf(text string) Behaviour {
 		if err != nil {
 			return Behaviour{Kind: OOM}
 		}
-		return Behaviour{Kind: OOMNeeds, Needs: needs}
+		return Behaviour{Kind: m[3], Needs: needs}
 	case m[5] != "":
 		n, _ := strconv.ParseInt(m[6], 10, 32)
 		return Behaviour{Kind: Exit, Code: int32(n)}
@@ -99,6 +100,10 @@ func fateOf(t Timing, b Behaviour, c *corev1.Container, restarts int32) fate {
 	case OOMNeeds:
 		if limit, ok := c.Resources.Limits[corev1.ResourceMemory]; ok && limit.Cmp(b.Needs) < 0 {
 			return crash(137, "OOMKilled")
+		}
+	case GrowsTo:
+		if limit, ok := c.Resources.Limits[corev1.ResourceMemory]; ok && limit.Cmp(b.Needs) < 0 {
+			return fate{ready: true, exits: true, after: t.GrowTime, code: 137, reason: "OOMKilled"}
 		}
 	case Liveness:
 		return fate{ready: true, exits: true, after: t.LivenessPeriod, code: 137, reason: "Error"}

@@ -22,6 +22,7 @@ func TestAnImageReferenceSaysHowItsContainerFares(t *testing.T) {
 		{"shop/api:exit-127", Behaviour{Kind: Exit, Code: 127}},
 		{"shop/api:oom", Behaviour{Kind: OOM}},
 		{"shop/api:oom-needs-256Mi", Behaviour{Kind: OOMNeeds, Needs: resource.MustParse("256Mi")}},
+		{"shop/api:grows-to-160Mi", Behaviour{Kind: GrowsTo, Needs: resource.MustParse("160Mi")}},
 		{"shop/api:invalid-image", Behaviour{Kind: InvalidImage}},
 		{"room/broom:1", Behaviour{Kind: Good}},
 		{"autocomplete:1", Behaviour{Kind: Good}},

@@ -18,6 +18,7 @@ type Timing struct {
 	CrashDelay     time.Duration // from start to crash
 	KillDelay      time.Duration // longest time a deleted pod takes to end, unless its grace is shorter
 	LivenessPeriod time.Duration // between two kills by a failing liveness probe
+	GrowTime       time.Duration // from start until the memory is used up
 	PullRetry      time.Duration // how long ErrImagePull shows before ImagePullBackOff
 	BackoffBase    time.Duration
 	BackoffCap     time.Duration
@@ -30,6 +31,7 @@ func DefaultTiming() Timing {
 		CrashDelay:     100 * time.Millisecond,
 		KillDelay:      300 * time.Millisecond,
 		LivenessPeriod: 20 * time.Second,
+		GrowTime:       20 * time.Second,
 		PullRetry:      time.Second,
 		BackoffBase:    10 * time.Second,
 		BackoffCap:     300 * time.Second,

@@ -253,6 +253,16 @@ func TestAPodFaresAsItsImagesSay(t *testing.T) {
 			"+0s Pending a=ContainerCreating",
 			"+200ms Running a=running Ready",
 		}},
+		{"one that grows runs until its limit is reached", with(pod("api:grows-to-256Mi"), limit("128Mi")), 41 * time.Second, []string{
+			"+0s Pending a=ContainerCreating",
+			"+200ms Running a=running Ready",
+			"+20.2s Running a=running(1) Ready",
+			"+40.2s Running a=CrashLoopBackOff(1)",
+		}},
+		{"one that grows has enough memory", with(pod("api:grows-to-256Mi"), limit("1Gi")), time.Hour, []string{
+			"+0s Pending a=ContainerCreating",
+			"+200ms Running a=running Ready",
+		}},
 		{"the annotation outweighs the image", with(pod("api:broken"), annotate("good")), time.Hour, []string{
 			"+0s Pending a=ContainerCreating",
 			"+200ms Running a=running Ready",

@@ -42,7 +42,9 @@ func JudgeNode(capacity corev1.ResourceList, ip string, n *corev1.Node, now time
 		s.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: ip}, {Type: corev1.NodeHostName, Address: n.Name}}
 	}
 	s.NodeInfo = nodeInfo(n, s.NodeInfo)
-	s.DaemonEndpoints.KubeletEndpoint.Port = 10250
+	if s.DaemonEndpoints.KubeletEndpoint.Port == 0 {
+		s.DaemonEndpoints.KubeletEndpoint.Port = 10250
+	}
 
 	set := conditionSetter{status: s, at: at}
 	on := pressures(n)
