@@ -172,10 +172,23 @@ func outside() []attack {
 			}})
 		}
 	}
-	for _, by := range []string{"watcher", "analyzer", "actuator"} {
-		all = append(all, attack{by + " agrees in a person's place", denied, func(f *field) blow {
-			return blow{by: by, subject: "selfheal.v1." + cluster + ".approvals." + f.decision(f.sick).ID, body: []byte("{}")}
-		}})
+	for _, by := range []string{"watcher", "analyzer", "actuator", "notifier"} {
+		agrees := func(f *field) blow {
+			return blow{by: by, subject: "selfheal.v1." + cluster + ".approvals." + f.decision(f.sick).ID, header: nats.Header{}, body: []byte("{}")}
+		}
+		all = append(all,
+			attack{by + " agrees in a person's place", denied, agrees},
+			// The server drops a message of which it knows the id, whatever its subject.
+			attack{by + " plants the id of a decision to come, as an approval", denied, func(f *field) blow {
+				return agrees(f).with(nats.MsgIdHdr, f.decision(f.sick).ID)
+			}},
+			attack{by + " plants the id of a decision to come, as a pause", denied, func(f *field) blow {
+				return blow{by: by, subject: "selfheal.v1." + cluster + ".control.pause", header: nats.Header{}, body: []byte("{}")}.with(nats.MsgIdHdr, f.decision(f.sick).ID)
+			}},
+			attack{by + " shapes the stream of decisions", denied, func(*field) blow {
+				return blow{by: by, subject: "$JS.API.STREAM.CREATE.SELFHEAL_DECISIONS", body: []byte(`{"name":"SELFHEAL_DECISIONS"}`)}
+			}},
+		)
 	}
 	return all
 }

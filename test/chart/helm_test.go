@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
@@ -27,6 +28,9 @@ const (
 	helmBinary = "helm-v3.22.0"
 	docsBinary = "helm-docs-v1.14.2"
 )
+
+// helms are the versions of Helm that people have.
+var helms = []string{helmBinary, "helm-v4.3.1"}
 
 func chartFolder(t testing.TB) string {
 	t.Helper()
@@ -109,20 +113,39 @@ func objects(t testing.TB, rendering string) map[string]unstructured.Unstructure
 }
 
 func TestTheChartIsFreeOfLint(t *testing.T) {
-	for name, file := range ciFiles(t) {
-		if out, err := helm(t, "lint", "--strict", chartFolder(t), "--namespace", "self-healing", "-f", file); err != nil {
-			t.Errorf("%s: %v\n%s", name, err, out)
+	for _, version := range helms {
+		for name, file := range ciFiles(t) {
+			if out, err := runHelm(t.Context(), tool(t, version), t.TempDir(), "lint", "--strict", chartFolder(t), "--namespace", home, "-f", file); err != nil {
+				t.Errorf("%s: %s: %v\n%s", version, name, err, out)
+			}
 		}
 	}
 }
 
-func TestEveryRenderingIsTheSameTwice(t *testing.T) {
+func TestEveryRenderingIsTheSameTwiceUnderEachHelm(t *testing.T) {
 	for name, file := range ciFiles(t) {
-		first := render(t, "-f", file)
-		if render(t, "-f", file) != first {
-			t.Errorf("%s: two renderings differ", name)
+		var first map[string]unstructured.Unstructured
+		for _, version := range helms {
+			args := []string{"template", home, chartFolder(t), "--namespace", home, "-f", file}
+			var before string
+			for range 2 {
+				out, err := runHelm(t.Context(), tool(t, version), t.TempDir(), args...)
+				if err != nil {
+					t.Fatalf("%s: %s: %v", version, name, err)
+				}
+				if before != "" && out != before {
+					t.Errorf("%s: %s: two renderings differ", version, name)
+				}
+				before = out
+			}
+			all := objects(t, before)
+			if first == nil {
+				first = all
+			}
+			if diff := cmp.Diff(first, all); diff != "" {
+				t.Errorf("%s: not as of %s under %s (-, +):\n%s", name, helms[0], version, diff)
+			}
 		}
-		objects(t, first)
 	}
 }
 
@@ -210,12 +233,17 @@ func TestBadValuesAreRefusedWithTheReason(t *testing.T) {
 		{"websockets", `nats: {bundled: false, external: {url: "wss://nats.example.com"}}`, `'/nats/external/url': 'wss://nats.example.com' does not match pattern`},
 		{"too small a disk", `nats: {storage: {size: 1Gi}}`, `nats.storage.size: 1Gi is less than 6Gi, which the streams may grow to`},
 		{"a protected namespace", `namespaces: [shop, kube-system]`, `namespaces[1]: "kube-system" is protected`},
+		{"pods made in a protected namespace", `actuator: {bareNamespaces: [kube-system]}`, `actuator.bareNamespaces[0]: "kube-system" is protected`},
 		{"our own namespace", `namespaces: [self-healing]`, `namespaces[0]: "self-healing" is protected`},
 		{"no replicas", `actuator: {replicas: 0}`, `'/actuator/replicas': minimum: got 0, want 1`},
 		{"no memory limit", `defaults: {resources: {limits: null}}`, `missing property 'limits'`},
 		{"a right to read secrets", `watcher: {extraRules: [{apiGroups: [""], resources: [secrets]}]}`, `'/watcher/extraRules/0/resources/0'`},
 		{"a right to all kinds", `watcher: {extraRules: [{apiGroups: ["*"], resources: ["*"]}]}`, `'/watcher/extraRules/0/resources/0': '*' does not match pattern`},
 		{"a secret for a setting that is none", `secrets: [{name: x, items: {a: kubeconfig}}]`, `'/secrets/0/items/a'`},
+		{"a strategy that there is not", `actuator: {strategies: [delete_all]}`, `'/actuator/strategies/0': value must be one of`},
+		{"fewer at most than at least", `actuator: {autoscaling: {kind: hpa, minReplicas: 5, maxReplicas: 3}}`, `actuator.autoscaling.maxReplicas: 3 is less than minReplicas, which is 5`},
+		{"KEDA without Prometheus", `analyzer: {autoscaling: {kind: keda}}`, `analyzer.autoscaling.prometheus: want the address of Prometheus`},
+		{"a policy misspelt", `admissionPolicy: {enable: true}`, `additional properties 'enable' not allowed`},
 		{"every figure twice", `monitoring: {serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}`, `monitoring: serviceMonitor and podMonitor are both enabled`},
 	}
 	for _, tt := range tests {

@@ -22,9 +22,11 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/pkg/kube/kubetest"
 	"github.com/selfheal/selfheal/services/actuator"
 	"github.com/selfheal/selfheal/services/watcher"
+	"github.com/selfheal/selfheal/test/chart/rights"
 	"github.com/selfheal/selfheal/test/harness"
 )
 
@@ -38,33 +40,45 @@ func namespace(t testing.TB, name string, labels map[string]string) {
 }
 
 // install installs the chart into a namespace of its own that allows nothing
-// but restricted pods, and uninstalls it with the test.
+// but restricted pods, and uninstalls it with the test. What runs once is run.
 func install(t testing.TB, release string, args ...string) (notes string) {
+	t.Helper()
+	startKubelet(t, release, nil)
+	return installOnly(t, helmBinary, release, args...)
+}
+
+// installOnly is install by a version of Helm, with the test's own kubelet.
+func installOnly(t testing.TB, version, release string, args ...string) (notes string) {
 	t.Helper()
 	c := kubetest.Get(t)
 	namespace(t, release, map[string]string{"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"})
 	on := []string{"--namespace", release, "--kubeconfig", c.Kubeconfig}
-	notes, err := helm(t, append(append([]string{"install", release, chartFolder(t)}, on...), args...)...)
+	binary, folder, k := tool(t, version), t.TempDir(), c.Client(t)
+	notes, err := runHelm(t.Context(), binary, folder, append(append([]string{"install", release, chartFolder(t)}, on...), args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, folder, k := tool(t, helmBinary), t.TempDir(), c.Client(t)
 	t.Cleanup(func() {
 		// The test's own context is over.
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 		defer cancel()
 		if _, err := runHelm(ctx, binary, folder, append([]string{"uninstall", release}, on...)...); err != nil {
 			t.Error(err)
 		}
-		left, err := k.RbacV1().ClusterRoleBindings().List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + release})
+		ours := metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + release}
+		left, err := k.RbacV1().ClusterRoleBindings().List(ctx, ours)
 		if err != nil || len(left.Items) > 0 {
 			t.Errorf("%d bindings stay behind: %v", len(left.Items), err)
+		}
+		policies, err := k.AdmissionregistrationV1().ValidatingAdmissionPolicies().List(ctx, ours)
+		if err != nil || len(policies.Items) > 0 {
+			t.Errorf("%d policies stay behind: %v", len(policies.Items), err)
 		}
 	})
 	return notes
 }
 
-// monitors makes the kinds of Prometheus' operator known, with any content.
+// monitors makes the kinds of Prometheus' operator and of KEDA known, with any content.
 func monitors(t testing.TB) {
 	t.Helper()
 	config, err := kubetest.Get(t).RESTConfig()
@@ -76,22 +90,25 @@ func monitors(t testing.TB) {
 		t.Fatal(err)
 	}
 	crds := client.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
-	for _, kind := range []string{"ServiceMonitor", "PodMonitor", "PrometheusRule"} {
-		plural := strings.ToLower(kind) + "s"
+	for _, of := range []struct{ kind, group, version string }{
+		{"ServiceMonitor", "monitoring.coreos.com", "v1"}, {"PodMonitor", "monitoring.coreos.com", "v1"}, {"PrometheusRule", "monitoring.coreos.com", "v1"},
+		{"ScaledObject", "keda.sh", "v1alpha1"},
+	} {
+		kind, plural := of.kind, strings.ToLower(of.kind)+"s"
 		crd := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": map[string]any{"name": plural + ".monitoring.coreos.com"},
+			"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": map[string]any{"name": plural + "." + of.group},
 			"spec": map[string]any{
-				"group": "monitoring.coreos.com", "scope": "Namespaced", "names": map[string]any{"kind": kind, "plural": plural, "singular": strings.ToLower(kind)},
-				"versions": []any{map[string]any{"name": "v1", "served": true, "storage": true, "schema": map[string]any{
+				"group": of.group, "scope": "Namespaced", "names": map[string]any{"kind": kind, "plural": plural, "singular": strings.ToLower(kind)},
+				"versions": []any{map[string]any{"name": of.version, "served": true, "storage": true, "schema": map[string]any{
 					"openAPIV3Schema": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true},
 				}}},
 			},
 		}}
-		if _, err := crds.Create(t.Context(), crd, metav1.CreateOptions{}); err != nil {
+		if _, err := crds.Create(t.Context(), crd, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 			t.Fatal(err)
 		}
 		kubetest.Eventually(t, 20*time.Second, func(ctx context.Context) error {
-			_, err := client.Resource(schema.GroupVersionResource{Group: "monitoring.coreos.com", Version: "v1", Resource: plural}).Namespace("default").List(ctx, metav1.ListOptions{})
+			_, err := client.Resource(schema.GroupVersionResource{Group: of.group, Version: of.version, Resource: plural}).Namespace("default").List(ctx, metav1.ListOptions{})
 			return err
 		})
 	}
@@ -285,10 +302,13 @@ func TestWithNamespacesItsRightsEndThere(t *testing.T) {
 	all := everything(t, k, append(watcher.NamespaceRules(), actuator.Rules()...)...)
 	nodes := []right{"get karpenter.sh/nodeclaims", "get nodes", "list nodes", "watch nodes"}
 	var actuators []right
-	for _, r := range expand(actuator.Rules()) {
+	for _, r := range expand(rights.Actuator(heal.Restart, heal.Recreate, heal.Rollback)) {
 		if !strings.HasSuffix(string(r), " nodes") && !strings.HasSuffix(string(r), "/nodeclaims") {
 			actuators = append(actuators, r)
 		}
+	}
+	if slices.Contains(actuators, "patch persistentvolumeclaims") || !slices.Contains(actuators, "patch apps/deployments") {
+		t.Errorf("the rights are not those of its strategies: %v", actuators)
 	}
 	actuators = append(actuators, nodes...)
 	slices.Sort(actuators)

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -119,7 +120,7 @@ func TestNATSTakesTheConfigurationThatTheChartGives(t *testing.T) {
 			if name == "cluster" {
 				routes = 3
 			}
-			if !opts.SyncAlways || opts.StoreDir != "/data" || len(opts.Nkeys) != 6 || len(opts.Accounts) != 7 || len(opts.Routes) != routes {
+			if !opts.SyncAlways || opts.StoreDir != "/data" || len(opts.Nkeys) != 7 || len(opts.Accounts) != 7 || len(opts.Routes) != routes {
 				t.Errorf("sync always %v, store %q, %d users, %d accounts, %d routes", opts.SyncAlways, opts.StoreDir, len(opts.Nkeys), len(opts.Accounts), len(opts.Routes))
 			}
 			// What nats-server would say only when it starts.
@@ -142,15 +143,19 @@ func TestEveryPodIsAsNarrowAsItCanBe(t *testing.T) {
 				spec = as[appsv1.Deployment](t, all, key).Spec.Template.Spec
 			case "StatefulSet":
 				spec = as[appsv1.StatefulSet](t, all, key).Spec.Template.Spec
+			case "Job":
+				spec = as[batchv1.Job](t, all, key).Spec.Template.Spec
+			case "Pod":
+				spec = as[corev1.Pod](t, all, key).Spec
 			default:
 				continue
 			}
 			service, _ := strings.CutPrefix(o.GetName(), "self-healing-")
-			asks := service == "watcher" || service == "actuator"
+			asks := slices.Contains([]string{"watcher", "actuator", "provision", "remove"}, service)
 			if token := spec.AutomountServiceAccountToken; token == nil || *token != asks {
 				t.Errorf("%s: %s: has a token: %v, want %v", name, key, token != nil && *token, asks)
 			}
-			if spec.ServiceAccountName != o.GetName() {
+			if spec.ServiceAccountName != o.GetName() && service != "test" {
 				t.Errorf("%s: %s: runs as %s", name, key, spec.ServiceAccountName)
 			}
 			for _, c := range spec.Containers {
@@ -158,8 +163,8 @@ func TestEveryPodIsAsNarrowAsItCanBe(t *testing.T) {
 				if !*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation || !*s.RunAsNonRoot || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
 					t.Errorf("%s: %s: %v", name, key, s)
 				}
-				if c.LivenessProbe == nil || c.ReadinessProbe == nil || c.Resources.Limits.Memory().IsZero() {
-					t.Errorf("%s: %s: no probes or no limits", name, key)
+				if answers := len(c.Ports) > 0; answers && (c.LivenessProbe == nil || c.ReadinessProbe == nil) || c.Resources.Limits.Memory().IsZero() {
+					t.Errorf("%s: %s: %s: no probes or no limits", name, key, c.Name)
 				}
 			}
 			for _, v := range spec.Volumes {
@@ -167,7 +172,7 @@ func TestEveryPodIsAsNarrowAsItCanBe(t *testing.T) {
 					continue
 				}
 				for _, source := range v.Projected.Sources {
-					if source.Secret != nil && service != "notifier" && (service != "actuator" || source.Secret.Name != "node-webhook-secret") {
+					if source.Secret != nil && service != "notifier" && service != "test" && (service != "actuator" || source.Secret.Name != "node-webhook-secret") {
 						t.Errorf("%s: %s: reads the Secret %s", name, key, source.Secret.Name)
 					}
 				}

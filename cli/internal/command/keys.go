@@ -1,17 +1,13 @@
 package command
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
-	"github.com/nats-io/nkeys"
 	"github.com/spf13/cobra"
-
-	"github.com/selfheal/selfheal/pkg/sign"
 )
 
 func keysCommand() *cobra.Command {
@@ -22,7 +18,8 @@ func keysCommand() *cobra.Command {
 		Long: `keys makes what an installation needs to know its own from strangers: a key to
 NATS for each service, and the pair of which one half signs decisions and the other
 is trusted. Each folder is a Secret, each file a key of it. What is there already is
-never written again, so that it also adds what is missing.
+never written again, so that it also adds what is missing. The chart has this done in
+the cluster ('selfheal provision') unless provision.enabled is false.
 
   nats/      who may connect to the bundled NATS server (nats.keysSecret)
   signing/   who may decide (signing.keysSecret)
@@ -30,8 +27,8 @@ never written again, so that it also adds what is missing.
              the cluster`,
 		Example: `  selfheal keys --dir keys
   kubectl -n self-healing create secret generic self-healing-nats --from-file keys/nats
-  kubectl -n self-healing create secret generic decision-keys --from-file keys/signing
-  helm install self-healing deploy/helm/self-healing -n self-healing --set signing.keysSecret=decision-keys`,
+  kubectl -n self-healing create secret generic self-healing-signing --from-file keys/signing
+  helm install self-healing deploy/helm/self-healing -n self-healing --set provision.enabled=false`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
@@ -54,30 +51,18 @@ never written again, so that it also adds what is missing.
 // makeKeys writes the keys that are missing in dir, and returns their names.
 func makeKeys(dir string) (made []string, err error) {
 	w := writer{dir: dir}
-	for _, folder := range []string{"nats", "signing", "people"} {
+	for _, folder := range []string{natsKeys, signingKeys, peopleKeys} {
 		if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
 			return nil, err
 		}
 	}
-	for _, client := range []string{"watcher", "analyzer", "actuator", "notifier", "operator", "admin"} {
-		folder := "nats"
-		if client == "operator" || client == "admin" {
-			folder = "people"
+	for _, k := range keyPairs() {
+		public := ""
+		if k.public != (spot{}) {
+			public = k.public.String()
 		}
-		w.pair(folder+"/"+client+".seed", "nats/"+client+".pub", func() (seed, public []byte, err error) {
-			user, err := nkeys.CreateUser()
-			if err != nil {
-				return nil, nil, err
-			}
-			if seed, err = user.Seed(); err != nil {
-				return nil, nil, err
-			}
-			text, err := user.PublicKey()
-			return seed, []byte(text), err
-		})
+		w.pair(k.private.String(), public, k.make)
 	}
-	w.pair("nats/route.password", "", func() ([]byte, []byte, error) { return []byte(rand.Text()), nil, nil })
-	w.pair("signing/decisions.key", "signing/decisions"+sign.Suffix, sign.Generate)
 	return w.made, w.err
 }
 

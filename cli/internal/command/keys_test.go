@@ -24,10 +24,10 @@ func TestKeysMakesWhatAnInstallationNeedsAndNothingTwice(t *testing.T) {
 	for name := range first {
 		names = append(names, name)
 	}
-	if len(names) != 15 {
+	if len(names) != 17 {
 		t.Errorf("made %q", names)
 	}
-	for _, client := range []string{"watcher", "analyzer", "actuator", "notifier"} {
+	for _, client := range []string{"watcher", "analyzer", "actuator", "notifier", "keeper"} {
 		pair, err := nkeys.FromSeed([]byte(first["nats/"+client+".seed"]))
 		if err != nil {
 			t.Fatal(err)

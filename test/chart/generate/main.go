@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/selfheal/selfheal/test/chart/rights"
 )
@@ -17,7 +18,7 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 1 {
+	if len(args) != 1 || strings.HasPrefix(args[0], "-") {
 		return fmt.Errorf("want the chart's folder, got %q", args)
 	}
 	files, err := rights.Files()

@@ -3,6 +3,7 @@ package rights
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -23,12 +24,14 @@ const home = "SELFHEAL"
 type Client struct {
 	Name      string       // of the service; operator is who uses the command line
 	Inbox     string       // the service's name as the bus knows it
-	Provision bool         // may create a stream or bucket that is missing. Nobody may change or delete one
 	Publishes []string     // topics
 	Says      []string     // single words of the topic control
+	Buttons   []string     // subjects behind the cluster's token that it may publish to if people may answer by the buttons of messages
 	Letters   []string     // the stages of its dead letters
 	Durables  []Durable    // its places on topics
 	Follows   []Reading    // what it reads with consumers that come and go
+	Scans     []string     // the streams that it reads as a whole, by no consumer
+	Copies    []string     // the streams that a server which connects in its name may copy
 	Keeps     []bus.Bucket // the buckets that it writes
 	Lists     []bus.Bucket // the buckets that it reads as a whole, once
 	Listens   []bus.Bucket // the buckets of which it follows the changes
@@ -90,24 +93,25 @@ func Clients() []Client {
 	notifications, letters := bus.Notifications.Stream, bus.DeadLetters.Stream
 	return []Client{
 		{
-			Name: "watcher", Inbox: "watcher", Provision: true,
+			Name: "watcher", Inbox: "watcher",
 			Answers:   []string{"ready"},
 			Publishes: []string{bus.Failures.Root},
 			Keeps:     []bus.Bucket{bus.EpisodesBucket, bus.PositionsBucket, bus.ObserversBucket},
 			Lists:     []bus.Bucket{bus.EpisodesBucket, bus.ObserversBucket},
 		},
 		{
-			Name: "analyzer", Inbox: "analyzer", Provision: true,
+			Name: "analyzer", Inbox: "analyzer",
 			Answers:   []string{"ready", "explain", "policy"},
 			Publishes: []string{bus.Decisions.Root},
 			Letters:   []string{"analyzer", "analyzer-feedback"},
 			Durables:  []Durable{{failures, "analyzer", bus.Failures.Root}, {results, "analyzer-feedback", bus.Results.Root}},
+			Scans:     []string{failures, decisions, results}, // to remember what it has lost
 			Keeps:     []bus.Bucket{bus.IncidentsBucket},
 			Lists:     []bus.Bucket{bus.IncidentsBucket},
 			Listens:   []bus.Bucket{bus.ObserversBucket},
 		},
 		{
-			Name: "actuator", Inbox: "actuator", Provision: true,
+			Name: "actuator", Inbox: "actuator",
 			Answers:   []string{"ready"},
 			Publishes: []string{bus.Results.Root},
 			Says:      []string{heal.TakenBack},
@@ -121,10 +125,10 @@ func Clients() []Client {
 		{
 			// Its own stream it reads with one consumer for each channel; which
 			// channels there are is not for this table to know.
-			Name: "notifier", Inbox: "notifier", Provision: true,
+			Name: "notifier", Inbox: "notifier",
 			Answers:   []string{"ready"},
-			Publishes: []string{bus.Notifications.Root, bus.Approvals.Root}, // the latter, and a pause, by the buttons of messages
-			Says:      []string{heal.Pause},
+			Publishes: []string{bus.Notifications.Root},
+			Buttons:   []string{bus.Approvals.Root + ".>", bus.Controls.Root + "." + heal.Pause},
 			Letters:   []string{"*"},
 			Durables: []Durable{
 				{results, "notifier", bus.Results.Root}, {notifications, "*", bus.Notifications.Root}, {failures, "notifier-failures", bus.Failures.Root},
@@ -138,6 +142,7 @@ func Clients() []Client {
 			Publishes: []string{bus.Approvals.Root, bus.Controls.Root},
 			Follows:   []Reading{{failures, ""}, {decisions, ""}, {decisions, bus.Controls.Root}, {results, ""}, {notifications, ""}, {letters, ""}, {heal.StreamPrefix + "AUDIT", ""}},
 			Inspects:  true,
+			Copies:    []string{heal.StreamPrefix + "AUDIT"},
 			Keeps:     []bus.Bucket{bus.SilencesBucket},
 			Lists:     []bus.Bucket{bus.SilencesBucket, bus.ObserversBucket},
 			Asks:      true,
@@ -158,10 +163,12 @@ func streams() []string {
 }
 
 // A request is a subject that a client may publish to, in the streams'
-// account; answers says that there may be many.
+// account; answers says that there may be many, buttons that it is only for
+// answers by the buttons of messages.
 type request struct {
 	subject string
 	answers bool
+	buttons bool
 }
 
 // Every account has JetStream's API by the usual name, be it only to be told
@@ -177,11 +184,21 @@ func (r request) local() string {
 	return r.subject
 }
 
+// only is how a line about r ends.
+func (r request) only() string {
+	if r.buttons {
+		return ifButtons
+	}
+	return ""
+}
+
 // requests is everything that c may ask for.
 func (c Client) requests() []request {
 	var all []request
-	one := func(format string, args ...any) { all = append(all, request{fmt.Sprintf(format, args...), false}) }
-	many := func(format string, args ...any) { all = append(all, request{fmt.Sprintf(format, args...), true}) }
+	one := func(format string, args ...any) { all = append(all, request{subject: fmt.Sprintf(format, args...)}) }
+	many := func(format string, args ...any) {
+		all = append(all, request{subject: fmt.Sprintf(format, args...), answers: true})
+	}
 	topic := func(root string) string {
 		subject := heal.SubjectRoot + "." + clusterToken + "."
 		if root != "" {
@@ -196,9 +213,6 @@ func (c Client) requests() []request {
 	}
 	for _, s := range streams() {
 		one("$JS.API.STREAM.INFO.%s", s)
-		if c.Provision {
-			one("$JS.API.STREAM.CREATE.%s", s)
-		}
 		if c.Inspects {
 			one("$JS.API.CONSUMER.LIST.%s", s)
 		}
@@ -209,6 +223,9 @@ func (c Client) requests() []request {
 	for _, word := range c.Says {
 		one("%s.%s.%s.%s", heal.SubjectRoot, clusterToken, bus.Controls.Root, word)
 	}
+	for _, subject := range c.Buttons {
+		all = append(all, request{subject: heal.SubjectRoot + "." + clusterToken + "." + subject, buttons: true})
+	}
 	for _, stage := range c.Letters {
 		one("%s.%s.dlq.%s", heal.SubjectRoot, clusterToken, stage)
 	}
@@ -218,6 +235,13 @@ func (c Client) requests() []request {
 	}
 	for _, f := range c.Follows {
 		consumer(f.Stream, "*", topic(f.Topic))
+	}
+	for _, stream := range c.Scans {
+		many("$JS.API.DIRECT.GET.%s", stream)
+	}
+	for _, stream := range c.Copies { // beside what following it takes
+		one("$JS.API.CONSUMER.DELETE.%s.*", stream)
+		one("$JS.FC.%s.>", stream)
 	}
 	for _, b := range c.Keeps {
 		one("$KV.%s.>", b.Name)
@@ -244,15 +268,64 @@ func (c Client) requests() []request {
 	})
 }
 
+// Keeper makes the streams and mends them, beside the server. It is in their
+// own account, with no right to delete or to empty one, to read or to write.
+const Keeper = "keeper"
+
+// keeps are what the keeper may ask for.
+func keeps() []string {
+	var all []string
+	for _, s := range streams() {
+		for _, verb := range []string{"INFO", "CREATE", "UPDATE"} {
+			all = append(all, api+"STREAM."+verb+"."+s)
+		}
+	}
+	return all
+}
+
+// Names is everybody with a key to NATS.
+func Names() []string {
+	names := []string{"admin", Keeper}
+	for _, c := range Clients() {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// Lines that end with ifButtons, and what stands between andButtons and the
+// next comma, are only for answers by the buttons of messages. Fill and the
+// chart's template read them.
+const (
+	ifButtons  = " # buttons"
+	andButtons = "@BUTTONS@"
+)
+
+// Fill is NATS for a cluster, with or without answers by buttons, as the chart's
+// template has it.
+func Fill(cluster string, buttons bool) string {
+	text := strings.ReplaceAll(string(NATS()), clusterToken, heal.Token(cluster))
+	if buttons {
+		return strings.ReplaceAll(text, andButtons, "")
+	}
+	text = regexp.MustCompile(`(?m)^.*`+ifButtons+`\n`).ReplaceAllString(text, "")
+	return regexp.MustCompile(andButtons+`[A-Z]+, `).ReplaceAllString(text, "")
+}
+
 // NATS is the accounts of nats-server, to be included in its configuration.
 // The public keys come from its environment.
 func NATS() []byte {
-	answers := map[string]bool{}
+	answers, always := map[string]bool{}, map[string]bool{}
 	users := map[string][]string{}
 	for _, c := range Clients() {
 		for _, r := range c.requests() {
+			name := account(c.Name)
+			if r.buttons {
+				name = andButtons + name
+			} else {
+				always[r.subject] = true
+			}
 			answers[r.subject] = r.answers
-			users[r.subject] = append(users[r.subject], account(c.Name))
+			users[r.subject] = append(users[r.subject], name)
 		}
 	}
 	var b strings.Builder
@@ -260,17 +333,30 @@ func NATS() []byte {
 	line("# Written by `make generate` from the table of test/chart/rights; do not edit.")
 	line("accounts {")
 	line("  SYS {}")
-	line("  # The streams. Its one user is the administrator, whose key is nowhere in the cluster.")
+	line("  # The streams. The administrator's key is read by nothing in the cluster; the keeper makes streams, and no more.")
 	line("  %s {", home)
 	line("    jetstream: enabled")
-	line("    users: [ { nkey: $ADMIN_NKEY } ]")
+	line("    users: [")
+	line("      { nkey: $ADMIN_NKEY }")
+	line("      { nkey: $KEEPER_NKEY, permissions: {")
+	line("        publish: { allow: [")
+	for _, subject := range keeps() {
+		line("          %q", subject)
+	}
+	line("        ] }")
+	line("        subscribe: { allow: [%q] }", inbox(Client{Inbox: Keeper}))
+	line("      } }")
+	line("    ]")
 	line("    exports: [")
 	for _, subject := range slices.Sorted(maps.Keys(answers)) {
-		response := ""
+		response, only := "", ""
 		if answers[subject] {
 			response = ", response: stream"
 		}
-		line("      { service: %q%s, accounts: [%s] }", subject, response, strings.Join(users[subject], ", "))
+		if !always[subject] {
+			only = ifButtons
+		}
+		line("      { service: %q%s, accounts: [%s] }%s", subject, response, strings.Join(users[subject], ", "), only)
 	}
 	for _, c := range Clients() {
 		if len(c.Lists) > 0 { // these are pushed
@@ -284,7 +370,7 @@ func NATS() []byte {
 		line("    users: [ { nkey: $%s_NKEY, permissions: {", account(c.Name))
 		line("      publish: { allow: [")
 		for _, r := range c.requests() {
-			line("        %q", r.local())
+			line("        %q%s", r.local(), r.only())
 		}
 		asks := c.asks()
 		for _, subject := range slices.Sorted(maps.Keys(asks)) {
@@ -316,7 +402,7 @@ func NATS() []byte {
 			if r.local() != r.subject {
 				to = fmt.Sprintf(", to: %q", r.local())
 			}
-			line("      { service: { account: %s, subject: %q }%s }", home, r.subject, to)
+			line("      { service: { account: %s, subject: %q }%s }%s", home, r.subject, to, r.only())
 		}
 		for _, subject := range slices.Sorted(maps.Keys(asks)) {
 			for _, of := range asks[subject] {

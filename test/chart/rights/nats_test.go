@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -198,6 +199,29 @@ func TestEachServiceKeepsItsOwnBucket(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestTheAnalyzerReadsWhatItHasToRememberAndMovesNobody(t *testing.T) {
+	s := start(t)
+	furnish(t, s)
+	analyzer := s.bus(t, "analyzer")
+	_, admin, _ := s.plain(t, "admin")
+	before := picture(t, admin)
+	read := map[string]int{}
+	for _, stream := range []string{bus.Failures.Stream, bus.Decisions.Stream, bus.Results.Stream} {
+		if err := analyzer.Scan(limited(t, 20*time.Second), stream, time.Now().Add(-time.Hour), func(r bus.Raw) error { read[r.Stream]++; return nil }); err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff(read, map[string]int{bus.Failures.Stream: 1}); diff != "" {
+		t.Errorf("read (-got +want)\n%s", diff)
+	}
+	if diff := cmp.Diff(before, picture(t, admin)); diff != "" {
+		t.Errorf("reading changed something (-before +after):\n%s", diff)
+	}
+	if err := s.bus(t, "watcher").Scan(limited(t, 20*time.Second), bus.Failures.Stream, time.Time{}, func(bus.Raw) error { return nil }); !errors.Is(err, bus.ErrPermission) {
+		t.Errorf("the watcher reads a whole stream: %v", err)
 	}
 }
 

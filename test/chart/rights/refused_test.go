@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/selfheal/selfheal/pkg/bus"
+	"github.com/selfheal/selfheal/pkg/heal"
+	"github.com/selfheal/selfheal/pkg/sign"
+	"github.com/selfheal/selfheal/test/chart/rights/natstest"
 )
 
 const (
@@ -52,11 +57,16 @@ func steps() []step {
 		{"actuator", ourTopics + "control.resume", "a resume for itself"},
 		{"actuator", ourTopics + "failures.pod_failure.shop.pod.checkout-1", "a failure"},
 		{"notifier", forged, "a decision"},
+		{"notifier", ourTopics + "approvals.d-1", "an approval, where no buttons are"},
+		{"notifier", ourTopics + "control.pause", "a pause, where no buttons are"},
 		{"notifier", ourTopics + "control.resume", "a resume"},
 		{"notifier", ourTopics + "control.undo", "an undo"},
 		{"actuator", ourTopics + "control.undo", "an undo for itself"},
 		{"notifier", ourTopics + "failures.pod_failure.shop.pod.checkout-1", "a failure"},
 		{"notifier", ourTopics + "results.pod_failure.recreate.succeeded.shop.pod.checkout-1", "a result"},
+		{"keeper", forged, "a decision"},
+		{"keeper", ourTopics + "approvals.d-1", "an approval"},
+		{"keeper", "$KV.SELFHEAL_ACTIONS.x", "a page of the actuator's ledger"},
 		{"operator", forged, "a decision"},
 		{"operator", ourTopics + "failures.pod_failure.shop.pod.checkout-1", "a failure"},
 		{"analyzer", "$KV.SELFHEAL_EPISODES.x", "an episode"},
@@ -119,16 +129,43 @@ func steps() []step {
 			body:    `{"stream_name":"` + thief.stream + `","config":{"durable_name":"` + thief.consumer + `","filter_subject":"selfheal.v1.prod_eu.nothing.>"},"action":"update"}`,
 		})
 	}
+	for _, client := range []string{"watcher", "analyzer", "actuator", "notifier", "operator"} {
+		all = append(all,
+			step{name: client + " makes a stream of ours anew with another shape", client: client, publish: "$JS.API.STREAM.CREATE.SELFHEAL_FAILURES", body: `{"name":"SELFHEAL_FAILURES","subjects":["selfheal.v1.*.failures.>"],"storage":"memory","republish":{"src":">","dest":"selfheal.v1.prod_eu.decisions.x"}}`},
+			step{name: client + " makes a bucket of ours anew", client: client, publish: "$JS.API.STREAM.CREATE.KV_SELFHEAL_ACTIONS", body: `{"name":"KV_SELFHEAL_ACTIONS","subjects":["a"]}`},
+		)
+	}
+	for _, k := range []struct{ what, publish, subscribe string }{
+		{"deletes the stream of decisions", "$JS.API.STREAM.DELETE.SELFHEAL_DECISIONS", ""},
+		{"purges the stream of failures", "$JS.API.STREAM.PURGE.SELFHEAL_FAILURES", ""},
+		{"makes a stream of its own", "$JS.API.STREAM.CREATE.MINE", ""},
+		{"makes a consumer of the decisions", "$JS.API.CONSUMER.CREATE.SELFHEAL_DECISIONS.x", ""},
+		{"reads a message of the decisions", "$JS.API.STREAM.MSG.GET.SELFHEAL_DECISIONS", ""},
+		{"reads a message directly", "$JS.API.DIRECT.GET.SELFHEAL_DECISIONS", ""},
+		{"listens to everything", "", ">"},
+		{"listens to the decisions past the stream", "", "selfheal.v1.>"},
+		{"listens to another's answers", "", "_INBOX_watcher.>"},
+	} {
+		all = append(all, step{name: "keeper " + k.what, client: "keeper", publish: k.publish, subscribe: k.subscribe, body: `{}`})
+	}
+	for _, reader := range []struct{ client, stream string }{
+		{"watcher", "SELFHEAL_FAILURES"}, {"watcher", "SELFHEAL_DECISIONS"}, {"actuator", "SELFHEAL_DECISIONS"}, {"notifier", "SELFHEAL_DECISIONS"},
+		{"analyzer", "SELFHEAL_NOTIFICATIONS"}, {"analyzer", "SELFHEAL_AUDIT"}, {"analyzer", "KV_SELFHEAL_ACTIONS"},
+	} {
+		all = append(all, step{
+			name: reader.client + " reads the whole of " + reader.stream, client: reader.client,
+			publish: "$JS.API.DIRECT.GET." + reader.stream, reply: "_INBOX_" + reader.client + ".x", body: `{"seq":1,"batch":10}`,
+		})
+	}
 	// What the server takes, but has to come to nothing: an answer that is to
-	// go into a stream, and a stream made that is there already.
+	// go into a stream.
 	for _, l := range []step{
 		{name: "notifier has its next message answered into the decisions", client: "notifier", publish: "$JS.API.CONSUMER.MSG.NEXT.SELFHEAL_RESULTS.notifier", reply: forged, body: `{"batch":1}`},
 		{name: "analyzer has its next message answered into the results", client: "analyzer", publish: "$JS.API.CONSUMER.MSG.NEXT.SELFHEAL_FAILURES.analyzer", reply: ourTopics + "results.x", body: `{"batch":1}`},
+		{name: "analyzer has the failures answered into the results", client: "analyzer", publish: "$JS.API.DIRECT.GET.SELFHEAL_FAILURES", reply: ourTopics + "results.x", body: `{"seq":1,"batch":10}`},
+		{name: "analyzer has the decisions answered among themselves", client: "analyzer", publish: "$JS.API.DIRECT.GET.SELFHEAL_DECISIONS", reply: forged, body: `{"seq":1,"batch":10}`},
 		{name: "watcher has an episode answered into the decisions", client: "watcher", publish: "$JS.API.DIRECT.GET.KV_SELFHEAL_EPISODES.$KV.SELFHEAL_EPISODES.seed", reply: forged},
 		{name: "watcher has a description answered into the decisions", client: "watcher", publish: "$JS.API.STREAM.INFO.SELFHEAL_FAILURES", reply: forged},
-		{name: "watcher has a refusal answered into the decisions", client: "watcher", publish: "$JS.API.STREAM.CREATE.SELFHEAL_FAILURES", reply: forged, body: `{"name":"x"}`},
-		{name: "watcher makes its stream anew with another shape", client: "watcher", publish: "$JS.API.STREAM.CREATE.SELFHEAL_FAILURES", body: `{"name":"SELFHEAL_FAILURES","subjects":["selfheal.v1.*.failures.>"],"storage":"memory","republish":{"src":">","dest":"selfheal.v1.prod_eu.decisions.x"}}`},
-		{name: "notifier makes the decisions' stream anew", client: "notifier", publish: "$JS.API.STREAM.CREATE.SELFHEAL_DECISIONS", body: `{"name":"SELFHEAL_DECISIONS","subjects":["a"]}`},
 	} {
 		l.allowed = true
 		all = append(all, l)
@@ -145,7 +182,7 @@ func TestAStepOutsideItsRightsIsRefused(t *testing.T) {
 		refused <-chan error
 	}
 	clients := map[string]client{}
-	for _, name := range []string{"watcher", "analyzer", "actuator", "notifier", "operator"} {
+	for _, name := range []string{"watcher", "analyzer", "actuator", "notifier", "operator", "keeper"} {
 		nc, _, refused := s.plain(t, name)
 		clients[name] = client{nc, refused}
 	}
@@ -192,6 +229,60 @@ func refusalWithin(s step) time.Duration {
 		return 100 * time.Millisecond
 	}
 	return 5 * time.Second
+}
+
+func TestTheNotifierPassesAnswersOnOnlyWhereTheChartHasButtons(t *testing.T) {
+	s := stage{natstest.StartWithButtons(t, cluster)}
+	notifier := s.provisioned(t, "notifier")
+	if err := bus.Approvals.Publish(t.Context(), notifier, heal.Approval{DecisionID: "d-1", Approved: true, By: "anna", At: time.Now()}); err != nil {
+		t.Error(err)
+	}
+	if err := bus.Controls.Publish(t.Context(), notifier, heal.Control{Verb: heal.Pause, By: "anna", At: time.Now()}); err != nil {
+		t.Error(err)
+	}
+	if err := bus.Controls.Publish(t.Context(), notifier, heal.Control{Verb: heal.Resume, By: "anna", At: time.Now()}); !errors.Is(err, bus.ErrPermission) {
+		t.Errorf("resume: %v, want a refusal", err)
+	}
+}
+
+// The server drops a message of which it knows the id, whatever its subject. So
+// who may write anything else to the stream of decisions could keep one out.
+func TestAPlantedIDKeepsNoDecisionOut(t *testing.T) {
+	s := stage{natstest.StartWithButtons(t, cluster)}
+	_, admin, _ := s.plain(t, "admin")
+	private, _, err := sign.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "decisions.key")
+	if err := os.WriteFile(key, private, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	analyzer := s.Provisioned(t, "analyzer", bus.Options{SigningKey: key})
+	for by, subject := range map[string]string{"notifier": "approvals.d-1", "operator": "control.pause", "actuator": "control.undone"} {
+		d := decide(failure("planted-by-" + by))
+		_, js, _ := s.plain(t, by)
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: ourTopics + subject, Header: nats.Header{nats.MsgIdHdr: {d.ID}}, Data: []byte("{}")}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // it comes twice, as anything may
+			if err := bus.Decisions.Publish(t.Context(), analyzer, d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stream, err := admin.Stream(t.Context(), bus.Decisions.Stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := stream.GetLastMsgForSubject(t.Context(), d.Head().Subject(cluster))
+		if err != nil {
+			t.Errorf("the %s has kept the decision out: %v", by, err)
+			continue
+		}
+		if e, err := heal.Decode[heal.Decision](m.Data); err != nil || e.Data.ID != d.ID {
+			t.Errorf("stored is %s, %v", e.Data.ID, err)
+		}
+	}
 }
 
 func TestNobodyComesInWithoutAKeyOfTheirs(t *testing.T) {

@@ -7,10 +7,12 @@ package rights
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/actuator"
 	"github.com/selfheal/selfheal/services/watcher"
 )
@@ -24,20 +26,32 @@ func Files() (map[string][]byte, error) {
 	return map[string][]byte{"files/rbac.yaml": rbac, "files/nats-accounts.conf": NATS()}, nil
 }
 
-// scoped are the rules of one service.
+// scoped are rules of a service.
 type scoped struct {
-	Cluster   []rbacv1.PolicyRule `json:"cluster"`         // if it looks after the whole cluster
-	Namespace []rbacv1.PolicyRule `json:"namespace"`       // else, in each namespace that it looks after
-	Nodes     []rbacv1.PolicyRule `json:"nodes,omitempty"` // and what of the cluster it has to see for that
+	Cluster   []rbacv1.PolicyRule `json:"cluster,omitempty"`   // if it looks after the whole cluster
+	Namespace []rbacv1.PolicyRule `json:"namespace,omitempty"` // else, in each namespace that it looks after
+	Nodes     []rbacv1.PolicyRule `json:"nodes,omitempty"`     // and what of the cluster it has to see for that
+}
+
+// acting are the actuator's rules: those that it needs whatever it may do, and
+// those of each strategy.
+type acting struct {
+	Always     scoped                   `json:"always"`
+	Strategies map[heal.Strategy]scoped `json:"strategies"`
+	Bare       []rbacv1.PolicyRule      `json:"bare"` // to make pods without a controller anew, where a person permits it
 }
 
 func rbacFile() ([]byte, error) {
-	namespaced, nodes := split(actuator.Rules())
-	all := map[string]scoped{
-		"watcher":  {Cluster: watcher.Rules(), Namespace: watcher.NamespaceRules()},
-		"actuator": {Cluster: actuator.Rules(), Namespace: namespaced, Nodes: nodes},
+	a := acting{Always: scope(always()), Strategies: map[heal.Strategy]scoped{}, Bare: actuator.BarePodRules()}
+	for strategy, rules := range actuator.StrategyRules() {
+		if strategy != heal.Monitor {
+			a.Strategies[strategy] = scope(rules)
+		}
 	}
-	out, err := yaml.Marshal(all)
+	out, err := yaml.Marshal(map[string]any{
+		"watcher":  scoped{Cluster: watcher.Rules(), Namespace: watcher.NamespaceRules()},
+		"actuator": a,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("rules: %w", err)
 	}
@@ -45,6 +59,49 @@ func rbacFile() ([]byte, error) {
 	b.WriteString("# Written by `make generate` from the services' own rules; do not edit.\n")
 	b.Write(out)
 	return b.Bytes(), nil
+}
+
+// Actuator is what the actuator may do in a cluster of which the chart enables
+// these strategies.
+func Actuator(strategies ...heal.Strategy) []rbacv1.PolicyRule {
+	rules := always()
+	for _, s := range strategies {
+		rules = append(rules, actuator.StrategyRules()[s]...)
+	}
+	return rules
+}
+
+// always is what the actuator needs to look, and whatever no strategy asks for:
+// to record events and to keep evidence.
+func always() []rbacv1.PolicyRule {
+	of := actuator.StrategyRules()
+	type right struct{ group, resource, verb string }
+	known := map[right]bool{}
+	for _, rules := range of {
+		for _, r := range rules {
+			for _, resource := range r.Resources {
+				for _, verb := range r.Verbs {
+					known[right{r.APIGroups[0], resource, verb}] = true
+				}
+			}
+		}
+	}
+	rules := of[heal.Monitor]
+	for _, r := range actuator.Rules() {
+		for _, resource := range r.Resources {
+			verbs := slices.DeleteFunc(slices.Clone(r.Verbs), func(verb string) bool { return known[right{r.APIGroups[0], resource, verb}] })
+			if len(verbs) > 0 {
+				rules = append(rules, rbacv1.PolicyRule{APIGroups: r.APIGroups, Resources: []string{resource}, Verbs: verbs})
+			}
+		}
+	}
+	return rules
+}
+
+func scope(rules []rbacv1.PolicyRule) scoped {
+	s := scoped{Cluster: rules}
+	s.Namespace, s.Nodes = split(rules)
+	return s
 }
 
 // clusterScoped is what has no namespace, among what the actuator asks for.

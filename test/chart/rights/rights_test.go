@@ -28,9 +28,17 @@ func TestTheChartsFilesAreWhatTheServicesAskFor(t *testing.T) {
 	}
 }
 
-func TestNoClientMayChangeOrDeleteAStream(t *testing.T) {
-	for _, never := range []string{"STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG", "SNAPSHOT", "RESTORE", "STEPDOWN", "PAUSE"} {
-		if bytes.Contains(rights.NATS(), []byte(never)) {
+func TestNoClientMayMakeChangeOrDeleteAStreamAndTheKeeperNotDelete(t *testing.T) {
+	_, clients, found := bytes.Cut(rights.NATS(), []byte("exports: ["))
+	if !found {
+		t.Fatal("there are no exports")
+	}
+	for never, where := range map[string][]byte{
+		"STREAM.CREATE": clients, "STREAM.UPDATE": clients,
+		"STREAM.DELETE": rights.NATS(), "STREAM.PURGE": rights.NATS(), "STREAM.MSG": rights.NATS(), "SNAPSHOT": rights.NATS(),
+		"RESTORE": rights.NATS(), "STEPDOWN": rights.NATS(), "PAUSE": rights.NATS(),
+	} {
+		if bytes.Contains(where, []byte(never)) {
 			t.Errorf("somebody may %s", never)
 		}
 	}

@@ -17,6 +17,29 @@
 {{- default (printf "%s-nats" (include "self-healing.fullname" .)) .Values.nats.keysSecret }}
 {{- end }}
 
+{{- define "self-healing.peopleSecret" -}}
+{{- default (printf "%s-people" (include "self-healing.fullname" .)) .Values.nats.peopleSecret }}
+{{- end }}
+
+{{/* Empty if decisions go unsigned. */}}
+{{- define "self-healing.signingSecret" -}}
+{{- if .Values.signing.enabled }}{{ default (printf "%s-signing" (include "self-healing.fullname" .)) .Values.signing.keysSecret }}{{ end -}}
+{{- end }}
+
+{{/* The Secrets that are made before an install, as a JSON list. */}}
+{{- define "self-healing.provisioned" -}}
+{{- $all := list }}
+{{- if .Values.nats.bundled }}{{ $all = append $all (include "self-healing.keysSecret" .) }}{{ $all = append $all (include "self-healing.peopleSecret" .) }}{{ end }}
+{{- with include "self-healing.signingSecret" . }}{{ $all = append $all . }}{{ end }}
+{{- $all | toJson }}
+{{- end }}
+
+{{/* An image; called as the labels are. */}}
+{{- define "self-healing.image" -}}
+{{- $i := .root.Values.image -}}
+{{ printf "%s/%s/%s:%s" $i.registry $i.repository .component (default .root.Chart.AppVersion $i.tag) | quote }}
+{{- end }}
+
 {{/* The four services, as a JSON list: fromJsonArray. */}}
 {{- define "self-healing.services" -}}
 ["watcher","analyzer","actuator","notifier"]
@@ -85,6 +108,68 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{- define "self-healing.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* What pods that run once have in common. */}}
+{{- define "self-healing.oncePod" -}}
+enableServiceLinks: false
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  {{- include "self-healing.podSecurity" . | nindent 2 }}
+{{- with .Values.defaults.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.defaults.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Where pods may connect to, in NetworkPolicies: names, and the API server. */}}
+{{- define "self-healing.toNames" -}}
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+{{- end }}
+
+{{- define "self-healing.toAPIServer" -}}
+- to:
+    {{- range .Values.networkPolicy.apiServer.cidrs }}
+    - ipBlock:
+        cidr: {{ . | quote }}
+    {{- end }}
+  ports:
+    {{- range .Values.networkPolicy.apiServer.ports }}
+    - port: {{ . }}
+    {{- end }}
+{{- end }}
+
+{{/* The actuator's rules of one scope: of the strategies that are enabled. Called with (dict "root" $ "scope" "cluster"). */}}
+{{- define "self-healing.actuatorRules" -}}
+{{- $all := (.root.Files.Get "files/rbac.yaml" | fromYaml).actuator }}
+{{- $rules := index $all.always .scope | default list }}
+{{- range $strategy, $needs := $all.strategies }}
+{{- if or (not $.root.Values.actuator.strategies) (has $strategy $.root.Values.actuator.strategies) }}
+{{- $rules = concat $rules (index $needs $.scope | default list) }}
+{{- end }}
+{{- end }}
+{{- $rules | uniq | toJson }}
+{{- end }}
+
 {{/* Spread over zones and nodes; called as the labels are. */}}
 {{- define "self-healing.spread" -}}
 {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
@@ -117,6 +202,11 @@ seccompProfile:
 {{- fail (printf "namespaces[%d]: %q is protected, nothing is ever done there; leave it out" $i $ns) -}}
 {{- end -}}
 {{- end -}}
+{{- range $i, $ns := $v.actuator.bareNamespaces -}}
+{{- if has $ns (list "kube-system" "kube-public" "kube-node-lease" $.Release.Namespace) -}}
+{{- fail (printf "actuator.bareNamespaces[%d]: %q is protected, nothing is ever done there; leave it out" $i $ns) -}}
+{{- end -}}
+{{- end -}}
 {{- with $v.settings.verify_window -}}
 {{- $limit := $v.settings.recovery_timeout | default 300 -}}
 {{- if gt (include "self-healing.seconds" . | int) (include "self-healing.seconds" $limit | int) -}}
@@ -125,6 +215,15 @@ seccompProfile:
 {{- end -}}
 {{- if and $v.settings.email_smtp_server (not $v.settings.email_recipients) -}}
 {{- fail (printf "settings.email_recipients: want at least one address, because email_smtp_server is %q" $v.settings.email_smtp_server) -}}
+{{- end -}}
+{{- range $service := list "analyzer" "actuator" -}}
+{{- $a := (index $v $service).autoscaling -}}
+{{- if and (ne $a.kind "none") (lt ($a.maxReplicas | int) ($a.minReplicas | int)) -}}
+{{- fail (printf "%s.autoscaling.maxReplicas: %v is less than minReplicas, which is %v" $service $a.maxReplicas $a.minReplicas) -}}
+{{- end -}}
+{{- if and (eq $a.kind "keda") (not $a.prometheus) -}}
+{{- fail (printf "%s.autoscaling.prometheus: want the address of Prometheus, which KEDA asks how much waits" $service) -}}
+{{- end -}}
 {{- end -}}
 {{- if and $v.monitoring.serviceMonitor.enabled $v.monitoring.podMonitor.enabled -}}
 {{- fail "monitoring: serviceMonitor and podMonitor are both enabled; every figure would be counted twice" -}}

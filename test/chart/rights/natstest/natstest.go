@@ -17,7 +17,6 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/bus/bustest"
-	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/test/chart/rights"
 )
 
@@ -28,17 +27,19 @@ type Stage struct {
 	Seeds   map[string]string // client to the file of its seed
 }
 
-// Start runs a server for a cluster until the test ends. It sets environment
-// variables, so the test cannot be parallel.
-func Start(t *testing.T, cluster string) Stage {
+// Start runs a server for a cluster until the test ends, with its streams, of a
+// chart in which nobody may answer by the buttons of messages. It sets
+// environment variables, so the test cannot be parallel.
+func Start(t *testing.T, cluster string) Stage { return start(t, cluster, false) }
+
+// StartWithButtons is Start of a chart in which people may answer by buttons.
+func StartWithButtons(t *testing.T, cluster string) Stage { return start(t, cluster, true) }
+
+func start(t *testing.T, cluster string, buttons bool) Stage {
 	t.Helper()
 	dir := t.TempDir()
 	s := Stage{Cluster: cluster, Seeds: map[string]string{}}
-	names := []string{"admin"}
-	for _, c := range rights.Clients() {
-		names = append(names, c.Name)
-	}
-	for _, name := range names {
+	for _, name := range rights.Names() {
 		pair, err := nkeys.CreateUser()
 		if err != nil {
 			t.Fatal(err)
@@ -58,7 +59,7 @@ func Start(t *testing.T, cluster string) Stage {
 		}
 	}
 	file := filepath.Join(dir, "nats.conf")
-	conf := "system_account: SYS\n" + strings.ReplaceAll(string(rights.NATS()), "@CLUSTER@", heal.Token(cluster))
+	conf := "system_account: SYS\n" + rights.Fill(cluster, buttons)
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +69,7 @@ func Start(t *testing.T, cluster string) Stage {
 	}
 	opts.Host, opts.Port = "127.0.0.1", server.RANDOM_PORT
 	s.Server = bustest.Configure(t, *opts)
+	s.Provisioned(t, rights.Keeper, bus.Options{Keeper: true})
 	return s
 }
 
