@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -12,6 +13,24 @@ import (
 	"github.com/selfheal/selfheal/test/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m, kubetest.Options{Nodes: 5})) }
+// workers is how many nodes there are beside those that a scenario adds.
+const workers = 5
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	parallel()
+	os.Exit(harness.Main(m, kubetest.Options{Nodes: workers}))
+}
+
+// parallel lets all scenarios be played at once, as they mostly wait.
+func parallel() {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		if err := flag.Set("test.parallel", "32"); err != nil {
+			panic(err) // the package testing has the flag
+		}
+	}
+}
 
 var createOptions = metav1.CreateOptions{}

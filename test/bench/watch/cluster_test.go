@@ -33,6 +33,7 @@ type cluster struct {
 	kubeconfig string // of what is measured; the API server records what it asks for
 	log        request.Log
 	kube       kubernetes.Interface // the benchmark's own; not recorded
+	stop       func()
 }
 
 // auditPolicy records what is measured, completely, and nothing else.
@@ -63,11 +64,11 @@ func openCluster(b *testing.B, s Size) *cluster {
 		b.Fatal(err)
 	}
 	began := time.Now()
-	start(b, binary, "run", "--rm", "--static", "--dir", dir, "--arg", "kube-apiserver=--audit-policy-file="+policy)
+	p := start(b, binary, "run", "--rm", "--static", "--dir", dir, "--arg", "kube-apiserver=--audit-policy-file="+policy)
 	say("%s: the control plane is up after %s", s, time.Since(began).Round(100*time.Millisecond))
 	return &cluster{
 		Size: s, dir: dir, kubeconfig: filepath.Join(dir, "kubeconfig"), log: request.Log{Path: filepath.Join(dir, "audit.log")},
-		kube: client(b, dir),
+		kube: client(b, dir), stop: p.stop,
 	}
 }
 

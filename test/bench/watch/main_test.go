@@ -2,7 +2,10 @@ package watch
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,15 +33,16 @@ const wholePipelineAt = 10_000
 // BenchmarkWatcher measures at every size, or at those whose pods
 // $BENCH_PODS lists, and writes the table of docs/benchmarks.md if it has
 // measured all. $BENCH_FIGURES names the figures to measure, all by default:
-// cold, warm (and how long failures take), event, rest, storm, allocs. Run it
-// with -benchtime=1x.
+// cold, warm (and how long failures take), event, rest, limits, storm, allocs.
+// With $BENCH_CONTINUE it takes what an earlier run has measured before it
+// broke off, and measures the rest. Run it with -benchtime=1x.
 func BenchmarkWatcher(b *testing.B) {
 	var all []Measured
 	alone(b)
 	for _, s := range choose(b) {
 		b.Run(fmt.Sprintf("pods=%d", s.Pods), func(b *testing.B) {
 			b.ReportMetric(0, "ns/op") // says nothing here, and is left out for it
-			m := Measured{Size: s}
+			m := earlier(b, s)
 			defer func() { all = append(all, m) }() // also what was measured until something failed
 			measure(b, &m)
 		})
@@ -132,19 +136,56 @@ func measure(t *testing.B, m *Measured) {
 	for _, step := range []struct {
 		name string
 		run  func()
-		at   int // 0: every size
+		done bool // by an earlier run
+		at   int  // 0: every size
 	}{
-		{"cold", b.measureCold, 0},
-		{"warm", b.measureWarmAndReaction, 0},
-		{"event", b.measureEvents, 0},
-		{"rest", b.measureRest, wholePipelineAt},
-		{"storm", b.measureStorm, wholePipelineAt}, // the last one: it leaves the pods broken
+		{"cold", b.measureCold, m.Cold != nil, 0},
+		{"warm", b.measureWarmAndReaction, m.React != nil, 0},
+		{"event", b.measureEvents, m.Event != nil, 0},
+		{"rest", b.measureRest, m.Rest != nil, wholePipelineAt},
+		{"limits", b.measureLimits, m.Limits != nil, wholePipelineAt},
+		{"storm", b.measureStorm, m.Storm != nil, wholePipelineAt}, // the last one: it leaves the pods broken
 	} {
-		if wanted(step.name) && (step.at == 0 || step.at == m.Pods) {
+		if !step.done && wanted(step.name) && (step.at == 0 || step.at == m.Pods) {
 			say("%s: %s", m, step.name)
 			step.run()
+			keep(t, m)
 		}
 	}
+}
+
+// kept is where what was measured at a size outlives the run.
+func kept(b *testing.B, s Size) string {
+	return filepath.Join(harness.RepositoryRoot(b), ".cache", "bench", fmt.Sprintf("measured-%d.json", s.Pods))
+}
+
+func keep(b *testing.B, m *Measured) {
+	data, err := json.Marshal(m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(kept(b, m.Size), data, 0o600); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// earlier is what $BENCH_CONTINUE goes on from.
+func earlier(b *testing.B, s Size) Measured {
+	m := Measured{Size: s}
+	if os.Getenv("BENCH_CONTINUE") == "" {
+		return m
+	}
+	data, err := os.ReadFile(kept(b, s))
+	if errors.Is(err, fs.ErrNotExist) {
+		return m
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &m)
+	}
+	if err != nil {
+		b.Fatalf("BENCH_CONTINUE: %v", err)
+	}
+	return m
 }
 
 // notePeak takes in what a watcher's lives have held at most.

@@ -18,12 +18,13 @@ type Size struct{ Pods, Nodes int }
 // Measured is what was seen at one size. What was not measured is nil.
 type Measured struct {
 	Size
-	Cold  *Cold
-	Warm  *Warm
-	React *React
-	Event *Event
-	Rest  *Rest
-	Storm *Storm
+	Cold   *Cold
+	Warm   *Warm
+	React  *React
+	Event  *Event
+	Rest   *Rest
+	Storm  *Storm
+	Limits []Limits
 
 	Peak          int64 // resident bytes of the watcher, the most of all its lives but the storm's
 	ReferencePeak int64 // of the informers
@@ -86,6 +87,28 @@ type Storm struct {
 	Peak      int64         // resident bytes of the watcher
 	CPU       time.Duration // of the watcher, for each failure
 	Oracle    time.Duration // a bare client storing the same messages
+}
+
+// stormWithin is how long decisions are waited for after a storm.
+const stormWithin = 3 * time.Minute
+
+// Limits is the whole pipeline within a container's limits while a pod fails
+// every second, and then many at once.
+type Limits struct {
+	Together bool   // all four and NATS share one container's limits; else each service has its own
+	Free     string // why they were not held to the limits; empty if they were
+
+	For     time.Duration
+	Wrote   figure.Times // from when a watch of the benchmark's own shows the failure to its showing the eviction
+	Missed  int
+	CPU     map[string]float64 // share of a core, by service, and NATS
+	Waited  map[string]float64 // share of the periods in which the container had used its share up
+	Peak    map[string]int64   // resident bytes, the storm included
+	Killed  int64              // for want of memory
+	Storm   int                // pods
+	Decided time.Duration      // from the first of the storm's statuses to its last failure's decision
+	Late    int                // of the storm: pods about which nothing was decided within stormWithin
+	Acted   int                // of the storm: evictions until then
 }
 
 // An Alloc is a line of go test -bench.

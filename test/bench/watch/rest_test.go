@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"testing"
 	"time"
 
 	"github.com/selfheal/selfheal/test/bench/internal/request"
@@ -48,7 +49,7 @@ func (b *bench) measureRest() {
 	defer stock.stop()
 	pass(b.Context(), calm)
 
-	r := &Rest{For: restFor, CPU: map[string]float64{}, Asked: idle(b)}
+	r := &Rest{For: restFor, CPU: map[string]float64{}, Asked: span(b.B, "BENCH_IDLE", askedFor)}
 	pids := map[string]int{"NATS": p.NATS.PID()}
 	for _, name := range harness.Services {
 		pids[name] = p.PID(name)
@@ -85,15 +86,15 @@ func (b *bench) measureRest() {
 	b.notePeak(p)
 }
 
-// idle is how long requests are counted.
-func idle(b *bench) time.Duration {
-	text := os.Getenv("BENCH_IDLE")
+// span is a duration that the environment may choose.
+func span(b *testing.B, name string, otherwise time.Duration) time.Duration {
+	text := os.Getenv(name)
 	if text == "" {
-		return askedFor
+		return otherwise
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 {
-		b.Fatalf("BENCH_IDLE is %q, want a duration such as 10m", text)
+		b.Fatalf("%s is %q, want a duration such as 10m", name, text)
 	}
 	return d
 }

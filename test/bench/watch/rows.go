@@ -27,8 +27,10 @@ func Rows(all []Measured, allocs []Alloc) []figure.Row {
 		}
 	}
 	rows = append(rows, sameEverywhere(all)...)
-	for _, m := range all {
-		rows = append(rows, storm(m)...)
+	for _, part := range []func(Measured) []figure.Row{storm, limits} {
+		for _, m := range all {
+			rows = append(rows, part(m)...)
+		}
 	}
 	for _, a := range allocs {
 		rows = append(rows, figure.Row{
@@ -234,6 +236,49 @@ func storm(m Measured) []figure.Row {
 		Reference: fmt.Sprintf("a bare client storing the same messages %s (%s times)", rate(s.Oracle), figure.Number(float64(s.Published)/float64(max(1, s.Oracle)))),
 		Asked:     "none lost, none doubled", Reached: verdict,
 	}}
+}
+
+// limits says nothing was reached where the limits did not hold anybody.
+func limits(m Measured) []figure.Row {
+	var rows []figure.Row
+	for _, l := range m.Limits {
+		var memory int64
+		var cores float64
+		each := make([]string, 0, len(l.CPU))
+		for _, name := range slices.Sorted(keys(l.CPU)) {
+			memory += l.Peak[name]
+			cores += l.CPU[name]
+			each = append(each, fmt.Sprintf("%s %s and %s", name, figure.MiB(float64(l.Peak[name])), figure.Percent(l.CPU[name])))
+		}
+		who := "each service in 256 MiB and 0.2 of a core"
+		if l.Together {
+			who = "all four and NATS in 256 MiB and 0.2 of a core together"
+		}
+		held := fmt.Sprintf("held to it by control groups, waited in %s of the periods of 0.1 s at most, %d killed for want of memory", figure.Percent(most(l.Waited)), l.Killed)
+		verdict := within(l.Wrote, 100*time.Millisecond, 100*time.Millisecond, l.Missed+int(l.Killed))
+		if l.Free != "" {
+			held, verdict = "not held to it ("+l.Free+")", figure.Unasked
+		}
+		rows = append(rows, figure.Row{
+			What: "P21 " + who + ", one failure a second for " + l.For.String() + ": failure seen → eviction seen", Size: m.String(),
+			Figure: fmt.Sprintf("median %s, 99 %% %s of %d; %d missed; %s; resident memory at most and processor time: %s; together %s and %s",
+				figure.Duration(l.Wrote.Median()), figure.Duration(l.Wrote.Quantile(0.99)), len(l.Wrote), l.Missed, held, strings.Join(each, ", "), figure.MiB(float64(memory)), figure.Percent(cores)),
+			Reference: "the watch itself", Asked: "99 % ≤ 100 ms, none missed", Reached: verdict,
+		}, figure.Row{
+			What: fmt.Sprintf("P21 then %s pods fail at once", figure.Number(float64(l.Storm))), Size: m.String(),
+			Figure: fmt.Sprintf("last decision %s after the first status; %d without one after %s; %d evicted by then", figure.Duration(l.Decided), l.Late, stormWithin, l.Acted),
+			Asked:  "a decision for each", Reached: figure.Within(float64(l.Late), 0),
+		})
+	}
+	return rows
+}
+
+func most(shares map[string]float64) float64 {
+	m := 0.0
+	for _, s := range shares {
+		m = max(m, s)
+	}
+	return m
 }
 
 // ParseAllocs reads the lines of go test -bench -benchmem.

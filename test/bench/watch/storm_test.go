@@ -18,7 +18,6 @@ import (
 
 const (
 	stormPods   = 10_000
-	stormLimit  = 3 * time.Minute
 	stormQuiet  = 3 * time.Second // without a further message: it is over
 	oraclesBusy = 64              // messages in flight
 )
@@ -45,7 +44,7 @@ func (b *bench) measureStorm() {
 		b.Fatalf("break said %q: %v", out, err)
 	}
 	n, since := 0, time.Now()
-	upTo(b.Context(), stormLimit, func() bool {
+	upTo(b.Context(), stormWithin, func() bool {
 		if now := h.count() - quiet; now != n {
 			n, since = now, time.Now()
 		}

@@ -99,9 +99,11 @@ func (b *bench) react(h *heard) *React {
 	}
 	mending.Wait()
 	r := &React{}
+	late, cancel := context.WithTimeout(ctx, patience) // for all of them: what was whole again before it could be told is not told
+	defer cancel()
 	for _, v := range victims {
 		at, ok := seen(v.uid())
-		if !ok || !upTo(ctx, patience, func() bool { _, ok := h.decision(v.uid()); return ok }) {
+		if !ok || !upTo(late, patience, func() bool { _, ok := h.decision(v.uid()); return ok }) {
 			r.Missed++
 			continue
 		}
