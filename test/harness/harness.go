@@ -95,7 +95,7 @@ func Prepare(t testing.TB, kubeconfig string, settings map[string]string, names 
 		if err := os.WriteFile(filepath.Join(p.binaries, name), binary, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		port, err := freePort()
+		port, err := FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -32,7 +33,7 @@ type NATS struct {
 // StartNATS starts a server that ends with the test.
 func StartNATS(t testing.TB) *NATS {
 	t.Helper()
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +73,26 @@ func (n *NATS) Kill() {
 	}
 }
 
+// Keep copies what the server has stored, while it is killed, and returns what
+// takes it back to that, while it is killed again: what a server finds after a
+// power cut whose disk had not kept what it promised.
+func (n *NATS) Keep(t testing.TB) (rewind func()) {
+	t.Helper()
+	kept := filepath.Join(t.TempDir(), "store")
+	if err := os.CopyFS(kept, os.DirFS(n.store)); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := os.RemoveAll(n.store); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(n.store, os.DirFS(kept)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // serveNATS is the server's process.
 func serveNATS() int {
 	port, err := strconv.Atoi(os.Getenv(envPort))
@@ -96,7 +117,8 @@ func serveNATS() int {
 	return 0
 }
 
-func freePort() (int, error) {
+// FreePort is a port of the loopback interface on which nobody listens.
+func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err

@@ -205,7 +205,7 @@ func (b *Board) stages(width int, paint screen.Paint) []string {
 		case places == 0 || !listens:
 			state = fmt.Sprintf("%d wait, NOBODY", pending)
 		}
-		const column = 20
+		column := min(max(width/4, 20), 26)
 		pad := func(text string) string { return fmt.Sprintf("%-*s", column, screen.Cut(text, column-1)) }
 		names.WriteString(pad(arrow + service))
 		indent := strings.Repeat(" ", utf8.RuneCountInString(arrow))

@@ -41,7 +41,7 @@ or a pause.
   selfheal audit --since 2026-11-22T12:00:00Z -o csv > incident.csv
   selfheal audit --since 90d -o ndjson | jq -r 'select(.type == "dev.selfheal.action.completed.v1") | .data.outcome' | sort | uniq -c
   selfheal audit --incident i-2b5nk1hr4tp6k3v9q0e8c7ma
-  selfheal audit --follow`,
+  selfheal audit --follow   # until Ctrl-C`,
 		Args: noArgs,
 	}
 	a.flags(c)

@@ -39,6 +39,7 @@ var commands = []func() *cobra.Command{
 	dlqCommand,
 	configCommand,
 	keysCommand,
+	provisionCommand,
 	completionCommand,
 	versionCommand,
 }

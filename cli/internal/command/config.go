@@ -38,7 +38,7 @@ A setting that a service would refuse is an error, exit code 2: so it also check
 a file before it is rolled out.`,
 		Example: `  selfheal config view --show-origin
   selfheal config view --changed --config staging.yaml
-  kubectl -n self-healing get configmap self-healing -o json | jq '.data' > settings.yaml
+  kubectl -n self-healing get configmap self-healing-settings -o json | jq '.data | map_values(select(startswith("/") | not))' > settings.yaml
   selfheal config view --config settings.yaml --show-origin`,
 		Args: noArgs,
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,8 +13,6 @@ import (
 	"github.com/selfheal/selfheal/cli/internal/local"
 	"github.com/selfheal/selfheal/cli/internal/overview"
 	"github.com/selfheal/selfheal/pkg/heal"
-	"github.com/selfheal/selfheal/services/actuator"
-	"github.com/selfheal/selfheal/services/watcher"
 )
 
 func doctorCommand() *cobra.Command {
@@ -64,7 +60,7 @@ Exit code 0 without a fail, 1 with one; with --strict also for a warn.
 			}
 			var k *doctor.Kube
 			if !without {
-				k = r.examine(ctx, cmd, doctor.Query{Home: home, Namespaces: namespaces, Duties: duties()})
+				k = r.examine(ctx, cmd, doctor.Query{Home: home, Namespaces: namespaces, Duties: doctor.Duties()})
 			}
 			findings = doctor.Judge(facts, k)
 			return nil
@@ -88,20 +84,6 @@ Exit code 0 without a fail, 1 with one; with --strict also for a warn.
 		return nil
 	}
 	return c
-}
-
-// duties are what the services do with the API server.
-func duties() []doctor.Duty {
-	all := []doctor.Duty{{Service: watcher.Name, What: "watching", Rules: watcher.Rules()}}
-	of := actuator.StrategyRules()
-	for _, s := range slices.Sorted(maps.Keys(of)) {
-		what := string(s)
-		if s == heal.Monitor {
-			what = "looking"
-		}
-		all = append(all, doctor.Duty{Service: actuator.Name, What: what, Rules: of[s]})
-	}
-	return all
 }
 
 // examine asks the API server that the flags name.

@@ -127,7 +127,7 @@ Without -n those of all namespaces are listed. Times are UTC.
 		Example: `  selfheal get incidents
   selfheal get incidents --open -n shop
   selfheal get decisions --since 7d -o json
-  selfheal get results -w`,
+  selfheal get results -w   # until Ctrl-C`,
 		ValidArgs: names,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {

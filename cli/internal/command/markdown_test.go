@@ -8,6 +8,30 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// remarks are for the test of the page (test/guide), which carries out the
+// examples: why one is not tried, or what it ends with.
+var remarks = map[string]string{
+	`selfheal completion zsh > "${fpath[1]}/_selfheal"`: "not tried: it needs zsh",
+	"selfheal demo":                                     "not tried: all scenarios together take minutes; one is played below",
+	"selfheal demo run dying-node --keep":               "not tried: the one below is",
+	"selfheal provision streams --nats-nkey admin.seed": "not tried: it needs a server with accounts; the chart's tests do it",
+	"selfheal provision streams --nats-url tls://nats.example.com --nats-creds admin.creds --replicas 3": "not tried: nor that one",
+	"selfheal provision test --nats-nkey operator.seed --watcher-nkey watcher.seed":                      "not tried: it needs the chart's keys, with which its tests do it",
+	"selfheal policy diff policy.yaml candidate.yaml":                                                    "exit code 1: they differ",
+	"selfheal policy diff built-in policy.yaml":                                                          "exit code 1: they differ",
+}
+
+// examples are those of a command, with their remarks.
+func examples(c *cobra.Command) string {
+	lines := strings.Split(unindent(c.Example), "\n")
+	for i, line := range lines {
+		if r := remarks[line]; r != "" {
+			lines[i] = line + "   # " + r
+		}
+	}
+	return code("sh", strings.Join(lines, "\n"))
+}
+
 // walk calls fn with c and every command below it that help shows.
 func walk(c *cobra.Command, fn func(*cobra.Command)) {
 	fn(c)
@@ -37,7 +61,7 @@ func markdown(live string) string {
 		}
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", c.CommandPath(), code("", strings.TrimSpace(c.Long+"\n\n"+c.UseLine())))
 		if c.Example != "" {
-			fmt.Fprintf(&b, "%s\n\n", code("sh", unindent(c.Example)))
+			fmt.Fprintf(&b, "%s\n\n", examples(c))
 		}
 		if c.Name() == "watch" {
 			fmt.Fprintf(&b, "In a terminal of 100 columns:\n\n%s\n\n", code("", live))

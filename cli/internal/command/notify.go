@@ -18,7 +18,8 @@ func notifyCommand() *cobra.Command {
 		Use:   "notify",
 		Short: "Try the channels by which people are told, and see what they are told",
 		Long: `notify tries the channels by which people are told, and shows what they are told.
-Neither talks to NATS or to the cluster.`,
+Neither talks to NATS or to the cluster. The settings are read as the notifier reads
+them: flags, environment, and the file that --config names.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -48,20 +49,9 @@ of severity info that says it is a test; resolve it by hand.`,
 			return nil
 		},
 	}
-	c.Flags().String("config", "", "settings file")
-	for _, r := range config.Rows() {
-		if ofChannels(r.Key) {
-			c.Flags().String(r.Flag, "", r.Help)
-		}
-	}
+	settings := settingFlags(c, ofChannels)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		var given []string
-		for _, name := range append([]string{"config"}, channelFlags()...) {
-			if f := cmd.Flags().Lookup(name); f.Changed {
-				given = append(given, "--"+name+"="+f.Value.String())
-			}
-		}
-		s, _, err := config.Load(config.Loader{Service: notifier.Name, Args: given, Environ: os.Environ()})
+		s, err := settings()
 		if err != nil {
 			return err
 		}
@@ -94,14 +84,27 @@ of severity info that says it is a test; resolve it by hand.`,
 	return c
 }
 
-func channelFlags() []string {
-	var names []string
+// settingFlags gives c the flags of the settings that are meant, and returns
+// what reads them.
+func settingFlags(c *cobra.Command, meant func(key string) bool) func() (config.Settings, error) {
+	names := []string{"config"}
+	c.Flags().String("config", "", "settings file")
 	for _, r := range config.Rows() {
-		if ofChannels(r.Key) {
+		if meant(r.Key) {
+			c.Flags().String(r.Flag, "", r.Help)
 			names = append(names, r.Flag)
 		}
 	}
-	return names
+	return func() (config.Settings, error) {
+		var given []string
+		for _, name := range names {
+			if f := c.Flags().Lookup(name); f.Changed {
+				given = append(given, "--"+name+"="+f.Value.String())
+			}
+		}
+		s, _, err := config.Load(config.Loader{Service: notifier.Name, Args: given, Environ: os.Environ()})
+		return s, err
+	}
 }
 
 func notifyRenderCommand() *cobra.Command {
@@ -109,11 +112,14 @@ func notifyRenderCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "render [SAMPLE]",
 		Short: "Show what people are told of a sample, or of a result in a file",
-		Long: `render writes, as text, what people are told of a result. The samples are:
-` + strings.Join(notifier.Samples(), ", ") + `.`,
+		Long: `render writes, as text, what people are told of a result: in the words of the
+templates, and with the links, of the policy that notify_policy_file names. The
+samples are: ` + strings.Join(notifier.Samples(), ", ") + `.`,
 		Example: `  selfheal notify render failed
+  selfheal notify render failed --notify-policy-file notify.yaml
   selfheal notify render --file result.json`,
 	}
+	settings := settingFlags(c, func(key string) bool { return key == "notify_policy_file" })
 	c.Flags().StringVar(&file, "file", "", "JSON of a result, or of its event")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		name, data := "healed", []byte(nil)
@@ -128,7 +134,14 @@ func notifyRenderCommand() *cobra.Command {
 				return usageError{err}
 			}
 		}
-		text, err := notifier.Render(name, data)
+		s, err := settings()
+		if err != nil {
+			return err
+		}
+		text, err := notifier.Render(s, name, data)
+		if errors.Is(err, config.ErrSettings) {
+			return err
+		}
 		if err != nil {
 			return usageError{err}
 		}

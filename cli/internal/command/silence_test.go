@@ -3,6 +3,8 @@ package command
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -68,5 +70,26 @@ func TestASampleIsShownAsPeopleAreToldOfIt(t *testing.T) {
 	}
 	if _, err := execute(t, "notify", "render", "lost"); err == nil || !strings.Contains(err.Error(), "want one of") {
 		t.Errorf("got %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	text := `{templates: {headline: "{{upper .Severity}} {{.Object}} is {{.Phase}}", note: "ask in #ops"}, links: {dashboard: "https://grafana.example.com/{name}"}}`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err = execute(t, "notify", "render", "failed", "--notify-policy-file", file)
+	for _, want := range []string{"CRITICAL Node/ip-10-0-3-17.eu-west-1.compute.internal is failed", "Note\n  ask in #ops", "dashboard     https://grafana.example.com/ip-10-0-3-17.eu-west-1.compute.internal"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v, want %q in\n%s", err, want, out)
+		}
+	}
+	t.Setenv("SELFHEAL_NOTIFY_POLICY_FILE", file)
+	if again, err := execute(t, "notify", "render", "failed"); err != nil || again != out {
+		t.Errorf("by the environment: %v\n%s", err, again)
+	}
+	if err := os.WriteFile(file, []byte(`{templates: {headline: "{{.Nothing}}"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := execute(t, "notify", "render", "failed"); err == nil || !strings.Contains(err.Error(), "templates.headline") {
+		t.Errorf("a template that cannot work: %v", err)
 	}
 }

@@ -38,9 +38,9 @@ With --mode approve a person agrees to each change first; with --mode auto it ac
 
 The settings below are also read from the environment, as by the services.
 Ctrl-C stops it; what it knows is kept in the data directory for the next time.`,
-		Example: `  selfheal up                          watch the cluster that kubectl talks to
-  selfheal up --mode auto              heal it
-  selfheal up --kubeconfig staging.yaml --cluster staging`,
+		Example: `  selfheal up                 # watches the cluster that kubectl talks to, until Ctrl-C
+  selfheal up --mode auto     # heals it, until Ctrl-C
+  selfheal up --kubeconfig staging.kubeconfig --cluster staging   # until Ctrl-C`,
 		Args: noArgs,
 	}
 	f := c.Flags()

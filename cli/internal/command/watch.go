@@ -38,8 +38,8 @@ Each of a, r, p and u asks once more before it does anything.
 Without a terminal, or with --plain, it prints a line for each thing that happens,
 until interrupted. NO_COLOR takes the colours out of both.
 ` + operatorHelp,
-		Example: `  selfheal watch
-  selfheal watch --plain | grep DECIDED`,
+		Example: `  selfheal watch                           # until q or Ctrl-C
+  selfheal watch --plain | grep DECIDED    # until Ctrl-C`,
 		Args: noArgs,
 	}
 	w.flags(c)

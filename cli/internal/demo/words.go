@@ -177,6 +177,8 @@ func lookAround(p screen.Paint, s *stage, o Options) string {
 	}
 	row("kubectl", kubectl+" get pods -A")
 	row("", "export KUBECONFIG="+s.kubeconfig)
+	row("ask", self+" status, watch, get incidents, doctor")
+	row("", self+" explain deploy/wishlist -n "+namespace)
 	row("decisions", fmt.Sprintf("nats sub '%s.*.decisions.>' -s %s", heal.SubjectRoot, s.nats.URL()))
 	row("nats", s.nats.MonitorURL())
 	for i, name := range serviceNames {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/pkg/kube"
+	"github.com/selfheal/selfheal/services/actuator"
+	"github.com/selfheal/selfheal/services/watcher"
 )
 
 // A Duty is something that a service does, and the rights it takes.
@@ -25,6 +28,20 @@ type Duty struct {
 	Service string
 	What    string // watching, looking, or a strategy
 	Rules   []rbacv1.PolicyRule
+}
+
+// Duties are what the services do with the API server.
+func Duties() []Duty {
+	all := []Duty{{Service: watcher.Name, What: "watching", Rules: watcher.Rules()}}
+	of := actuator.StrategyRules()
+	for _, s := range slices.Sorted(maps.Keys(of)) {
+		what := string(s)
+		if s == heal.Monitor {
+			what = "looking"
+		}
+		all = append(all, Duty{Service: actuator.Name, What: what, Rules: of[s]})
+	}
+	return all
 }
 
 // A Query says where to look, and for what.
