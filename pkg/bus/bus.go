@@ -92,6 +92,7 @@ type pace struct {
 	retry   time.Duration // between attempts at something that is away
 	refresh time.Duration // of the consumers' gauges
 	verify  time.Duration // between looks at streams and buckets
+	window  time.Duration // within which a double is told by what is stored
 }
 
 func defaultPace() pace {
@@ -101,6 +102,7 @@ func defaultPace() pace {
 		retry:   time.Second,
 		refresh: 10 * time.Second,
 		verify:  time.Minute,
+		window:  DuplicateWindow,
 	}
 }
 

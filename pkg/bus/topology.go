@@ -52,7 +52,8 @@ var (
 
 // A stream is one row of the topology.
 type stream struct {
-	Owner string // the service that brings it up to date
+	Owner   string // the service that brings it up to date
+	Trimmed bool   // makeRoom drops what was read when it is nearly full
 	jetstream.StreamConfig
 }
 
@@ -64,7 +65,7 @@ func topology() []stream {
 		stage("actuator", resultsStream, 30*day, 512*mib, 256*kib, "results"),
 		stage("notifier", notificationsStream, 7*day, 256*mib, 256*kib, "notifications"),
 		deadLetters("analyzer"),
-		audit("actuator", failuresStream, decisionsStream, resultsStream),
+		audit("actuator", audited()...),
 	}
 	for _, b := range []Bucket{EpisodesBucket, PositionsBucket, ObserversBucket, IncidentsBucket, ActionsBucket, ConversationsBucket, SilencesBucket} {
 		rows = append(rows, bucket(b))
@@ -72,8 +73,12 @@ func topology() []stream {
 	return append(rows, objects(EvidenceBucket))
 }
 
+// audited are the stages that the audit stream copies.
+func audited() []string { return []string{failuresStream, decisionsStream, resultsStream} }
+
 // stage is a stream between two services. Full, it refuses: DiscardOld would
-// drop messages that were accepted and not read yet. Retention by limits, as
+// drop messages that were accepted and not read yet. makeRoom sees to it that
+// it is not full of others. Retention by limits, as
 // the other kinds forget the duplicate window of consumed messages at a
 // restart of the server, and forbid a second reader.
 func stage(owner, name string, age time.Duration, bytes int64, largest int32, roots ...string) stream {
@@ -81,7 +86,7 @@ func stage(owner, name string, age time.Duration, bytes int64, largest int32, ro
 	for _, root := range roots {
 		s.Subjects = append(s.Subjects, heal.SubjectRoot+".*."+root+".>")
 	}
-	s.Discard = jetstream.DiscardNew
+	s.Discard, s.Trimmed = jetstream.DiscardNew, true
 	s.AllowAtomicPublish = true
 	s.AllowDirect = true // for Scan
 	return s
@@ -245,9 +250,11 @@ func (b *Bus) verify() {
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop = stop
 	b.keep.Go(func() {
+		stuck := map[string]bool{}
 		for b.wait(ctx, b.pace.verify) {
 			if b.nc.IsConnected() {
 				_ = b.provision(ctx) // recorded for Ready, and logged
+				b.makeRooms(ctx, stuck)
 			}
 		}
 	})

@@ -152,14 +152,15 @@ func Clients() []Client {
 
 // streams is every stream and bucket that the bus looks after.
 func streams() []string {
-	all := []string{
-		bus.Failures.Stream, bus.Decisions.Stream, bus.Results.Stream, bus.Notifications.Stream,
-		bus.DeadLetters.Stream, heal.StreamPrefix + "AUDIT",
-	}
+	all := append(stages(), bus.DeadLetters.Stream, heal.StreamPrefix+"AUDIT")
 	for _, b := range []bus.Bucket{bus.EpisodesBucket, bus.PositionsBucket, bus.ObserversBucket, bus.IncidentsBucket, bus.ActionsBucket, bus.ConversationsBucket, bus.SilencesBucket} {
 		all = append(all, "KV_"+b.Name)
 	}
 	return append(all, "OBJ_"+bus.EvidenceBucket.Name)
+}
+
+func stages() []string {
+	return []string{bus.Failures.Stream, bus.Decisions.Stream, bus.Results.Stream, bus.Notifications.Stream}
 }
 
 // A request is a subject that a client may publish to, in the streams'
@@ -268,8 +269,10 @@ func (c Client) requests() []request {
 	})
 }
 
-// Keeper makes the streams and mends them, beside the server. It is in their
-// own account, with no right to delete or to empty one, to read or to write.
+// Keeper makes the streams and mends them, beside the server, and drops from a
+// stage that is nearly full what everybody has read. It is in their own account,
+// with no right to delete one or to write, and none to read or to empty what is
+// no stage: the audit and the buckets.
 const Keeper = "keeper"
 
 // keeps are what the keeper may ask for.
@@ -279,6 +282,9 @@ func keeps() []string {
 		for _, verb := range []string{"INFO", "CREATE", "UPDATE"} {
 			all = append(all, api+"STREAM."+verb+"."+s)
 		}
+	}
+	for _, s := range stages() {
+		all = append(all, api+"CONSUMER.LIST."+s, api+"DIRECT.GET."+s, api+"STREAM.PURGE."+s)
 	}
 	return all
 }

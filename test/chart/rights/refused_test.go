@@ -137,11 +137,12 @@ func steps() []step {
 	}
 	for _, k := range []struct{ what, publish, subscribe string }{
 		{"deletes the stream of decisions", "$JS.API.STREAM.DELETE.SELFHEAL_DECISIONS", ""},
-		{"purges the stream of failures", "$JS.API.STREAM.PURGE.SELFHEAL_FAILURES", ""},
+		{"purges the audit", "$JS.API.STREAM.PURGE.SELFHEAL_AUDIT", ""},
+		{"purges the actuator's ledger", "$JS.API.STREAM.PURGE.KV_SELFHEAL_ACTIONS", ""},
 		{"makes a stream of its own", "$JS.API.STREAM.CREATE.MINE", ""},
 		{"makes a consumer of the decisions", "$JS.API.CONSUMER.CREATE.SELFHEAL_DECISIONS.x", ""},
 		{"reads a message of the decisions", "$JS.API.STREAM.MSG.GET.SELFHEAL_DECISIONS", ""},
-		{"reads a message directly", "$JS.API.DIRECT.GET.SELFHEAL_DECISIONS", ""},
+		{"reads the audit directly", "$JS.API.DIRECT.GET.SELFHEAL_AUDIT", ""},
 		{"listens to everything", "", ">"},
 		{"listens to the decisions past the stream", "", "selfheal.v1.>"},
 		{"listens to another's answers", "", "_INBOX_watcher.>"},

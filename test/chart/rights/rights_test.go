@@ -34,8 +34,9 @@ func TestNoClientMayMakeChangeOrDeleteAStreamAndTheKeeperNotDelete(t *testing.T)
 		t.Fatal("there are no exports")
 	}
 	for never, where := range map[string][]byte{
-		"STREAM.CREATE": clients, "STREAM.UPDATE": clients,
-		"STREAM.DELETE": rights.NATS(), "STREAM.PURGE": rights.NATS(), "STREAM.MSG": rights.NATS(), "SNAPSHOT": rights.NATS(),
+		"STREAM.CREATE": clients, "STREAM.UPDATE": clients, "STREAM.PURGE": clients,
+		"STREAM.PURGE.SELFHEAL_AUDIT": rights.NATS(), "STREAM.PURGE.KV": rights.NATS(),
+		"STREAM.DELETE": rights.NATS(), "STREAM.MSG": rights.NATS(), "SNAPSHOT": rights.NATS(),
 		"RESTORE": rights.NATS(), "STEPDOWN": rights.NATS(), "PAUSE": rights.NATS(),
 	} {
 		if bytes.Contains(where, []byte(never)) {
