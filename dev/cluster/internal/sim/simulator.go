@@ -187,7 +187,11 @@ func (s *Simulator) syncPod(ctx context.Context, key cache.ObjectName) error {
 			Preconditions:      metav1.NewUIDPreconditions(string(pod.UID)),
 		})
 		switch {
-		case err == nil, apierrors.IsNotFound(err):
+		case apierrors.IsNotFound(err):
+		case err == nil:
+			// Under load the API server has taken one for done of which a pod without any grace left stayed.
+			s.pods.AddAfter(key, callTimeout)
+			return nil
 		case apierrors.IsConflict(err):
 			// Someone else wrote, or the pod is another one by now; a kubelet asks until it is gone, too.
 			s.pods.AddAfter(key, staleRetry)
