@@ -3,9 +3,7 @@ package guard
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -123,33 +121,12 @@ func TemplateWriters(o metav1.ObjectMeta) []Writer {
 	return writers
 }
 
-// managers are those that put a template back that we change, by how they
-// call themselves as field managers, and by what their marks begin with.
-var managers = []struct {
-	name   string
-	fields []string
-	marks  []string
-}{
-	{"Argo CD", []string{"argocd-controller", "argocd-application-controller"}, []string{"argocd.argoproj.io/"}},
-	{"Flux", []string{"kustomize-controller", "helm-controller"}, []string{"kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/"}},
-}
-
 // ManagedBy names who would put the object's template back, and what shows
 // it; empty if nobody is known to.
 func ManagedBy(o metav1.ObjectMeta) (who, seen string) {
-	for _, m := range managers {
-		for _, marks := range []map[string]string{o.Labels, o.Annotations} {
-			for _, key := range slices.Sorted(maps.Keys(marks)) {
-				if slices.ContainsFunc(m.marks, func(prefix string) bool { return strings.HasPrefix(key, prefix) }) {
-					return m.name, fmt.Sprintf("%s: %s", key, heal.Clean(marks[key], 64))
-				}
-			}
-		}
-		for _, entry := range o.ManagedFields {
-			if slices.Contains(m.fields, entry.Manager) {
-				return m.name, "field manager " + entry.Manager
-			}
-		}
+	var fields []string
+	for _, entry := range o.ManagedFields {
+		fields = append(fields, entry.Manager)
 	}
-	return "", ""
+	return heal.ManagedBy(o.Labels, o.Annotations, fields)
 }
