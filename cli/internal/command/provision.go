@@ -18,18 +18,14 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"github.com/selfheal/selfheal/cli/internal/local"
 	"github.com/selfheal/selfheal/pkg/heal"
-	"github.com/selfheal/selfheal/pkg/kube"
 )
 
 // A provision is what `selfheal provision` is told.
 type provision struct {
-	kubeconfig, context string
-	namespace, name     string
-	secrets             map[string]*string // by the folder of the keys: the Secret's name, or none
-	dryRun, rotate      bool
-	timeout             time.Duration
+	secrets        map[string]*string // by the folder of the keys: the Secret's name, or none
+	dryRun, rotate bool
+	installation
 	form
 }
 
@@ -59,30 +55,22 @@ replaced. It needs the rights to get, create and patch these Secrets by their na
 				_, err := fmt.Fprint(cmd.OutOrStdout(), p.rotation())
 				return err
 			}
-			config, err := local.Config(p.kubeconfig, p.context, "selfheal-provision")
+			client, err := p.client("selfheal-provision")
 			if err != nil {
 				return err
 			}
-			client, err := kube.Client(config)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), p.timeout, fmt.Errorf("it took longer than --timeout %s", p.timeout))
+			ctx, cancel := p.within(cmd.Context())
 			defer cancel()
 			return p.run(ctx, client.CoreV1().Secrets(p.namespace), cmd.OutOrStdout())
 		},
 	}
+	p.flags(c, "Secrets", 30*time.Second)
 	f := c.Flags()
-	f.StringVarP(&p.namespace, "namespace", "n", heal.Product, "the namespace that the services run in")
-	f.StringVar(&p.name, "name", heal.Product, "what the Secrets' names begin with: the release's full name")
 	f.StringVar(p.secrets[natsKeys], "nats", "", "the Secret of the keys to NATS, - for none (default NAME-nats)")
 	f.StringVar(p.secrets[signingKeys], "signing", "", "the Secret of the keys of decisions, - for none (default NAME-signing)")
 	f.StringVar(p.secrets[peopleKeys], "people", "", "the Secret of the operator's and the administrator's seeds (default NAME-people)")
 	f.BoolVar(&p.dryRun, "dry-run", false, "say what is missing, and with -o yaml print it to be applied; change nothing")
 	f.BoolVar(&p.rotate, "rotate", false, "say how the keys are replaced; change nothing")
-	f.StringVar(&p.kubeconfig, "kubeconfig", "", "kubeconfig file; else the cluster this runs in, else $KUBECONFIG, else ~/.kube/config")
-	f.StringVar(&p.context, "context", "", "the context of the kubeconfig, if not its current one")
-	f.DurationVar(&p.timeout, "timeout", 30*time.Second, "how long to try")
 	p.flag(c, asTable, asYAML)
 	for _, sub := range provisions {
 		c.AddCommand(sub())

@@ -18,17 +18,11 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/selfheal/selfheal/cli/internal/local"
 	"github.com/selfheal/selfheal/pkg/heal"
-	"github.com/selfheal/selfheal/pkg/kube"
 )
 
 // A removal is what `selfheal provision remove` is told.
-type removal struct {
-	kubeconfig, context string
-	namespace, name     string
-	timeout             time.Duration
-}
+type removal struct{ installation }
 
 func provisionRemoveCommand() *cobra.Command {
 	var r removal
@@ -47,25 +41,16 @@ is what made the workload well.`,
 			if r.namespace == "" || r.name == "" || r.timeout <= 0 {
 				return usageError{errors.New("--namespace, --name, --timeout: want all three")}
 			}
-			config, err := local.Config(r.kubeconfig, r.context, "selfheal-remove")
+			client, err := r.client("selfheal-remove")
 			if err != nil {
 				return err
 			}
-			client, err := kube.Client(config)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), r.timeout, fmt.Errorf("it took longer than --timeout %s", r.timeout))
+			ctx, cancel := r.within(cmd.Context())
 			defer cancel()
 			return r.run(ctx, client, cmd.OutOrStdout())
 		},
 	}
-	f := c.Flags()
-	f.StringVarP(&r.namespace, "namespace", "n", heal.Product, "the namespace that the services run in")
-	f.StringVar(&r.name, "name", heal.Product, "what the Deployments' names begin with: the release's full name")
-	f.StringVar(&r.kubeconfig, "kubeconfig", "", "kubeconfig file; else the cluster this runs in, else $KUBECONFIG, else ~/.kube/config")
-	f.StringVar(&r.context, "context", "", "the context of the kubeconfig, if not its current one")
-	f.DurationVar(&r.timeout, "timeout", 2*time.Minute, "how long to try")
+	r.flags(c, "Deployments", 2*time.Minute)
 	return c
 }
 
