@@ -1,7 +1,6 @@
 package multicluster
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,46 +20,19 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nkeys"
 
 	"github.com/selfheal/selfheal/pkg/bus"
 	"github.com/selfheal/selfheal/pkg/bus/bustest"
 	"github.com/selfheal/selfheal/pkg/heal"
 	"github.com/selfheal/selfheal/services/analyzer"
 	"github.com/selfheal/selfheal/test/chart/rights"
+	"github.com/selfheal/selfheal/test/chart/rights/natstest"
 	"github.com/selfheal/selfheal/test/harness"
 )
 
 func deployed(t testing.TB, name string) string {
 	t.Helper()
 	return filepath.Join(harness.RepositoryRoot(t), "deploy", "multi-cluster", name)
-}
-
-// keys makes users, tells the next configuration that is read of their public
-// keys, and returns the files of their seeds.
-func keys(t *testing.T, names ...string) map[string]string {
-	t.Helper()
-	dir, seeds := t.TempDir(), map[string]string{}
-	for _, name := range names {
-		pair, err := nkeys.CreateUser()
-		if err != nil {
-			t.Fatal(err)
-		}
-		public, err := pair.PublicKey()
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed, err := pair.Seed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Setenv(strings.ToUpper(name)+"_NKEY", public)
-		seeds[name] = filepath.Join(dir, name)
-		if err := os.WriteFile(seeds[name], seed, 0o400); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return seeds
 }
 
 // configure starts a server with a configuration of deploy/multi-cluster, on
@@ -92,7 +64,7 @@ type site struct {
 // startHub returns the hub, and the address where clusters connect.
 func startHub(t *testing.T) (hub site, leaves string) {
 	t.Helper()
-	seeds := keys(t, "east", "west", "admin", "operator", "auditor")
+	seeds := natstest.Keys(t, "east", "west", "admin", "operator", "auditor")
 	s, o := configure(t, deployed(t, "hub.conf"))
 	return site{s, "hub", seeds}, net.JoinHostPort(o.LeafNode.Host, strconv.Itoa(o.LeafNode.Port))
 }
@@ -161,7 +133,7 @@ func (l *link) mend(t *testing.T) {
 // startCluster starts the NATS server of a cluster, with its streams.
 func startCluster(t *testing.T, name, hubURL, hubSeed string) site {
 	t.Helper()
-	seeds := keys(t, rights.Names()...)
+	seeds := natstest.Keys(t, rights.Names()...)
 	dir := t.TempDir()
 	conf, err := os.ReadFile(deployed(t, "leaf.conf"))
 	if err != nil {
@@ -181,19 +153,8 @@ func startCluster(t *testing.T, name, hubURL, hubSeed string) site {
 	t.Setenv("HUB_SEED", string(seed))
 	server, _ := configure(t, filepath.Join(dir, "leaf.conf"))
 	s := site{server, name, seeds}
-	s.provision(t)
+	natstest.Stage{Server: server, Cluster: name, Seeds: seeds}.Provisioned(t, rights.Keeper, bus.Options{Keeper: true}).Close()
 	return s
-}
-
-func (s site) provision(t *testing.T) {
-	t.Helper()
-	b := s.Connect(t, bus.Options{URL: s.URL(), Service: rights.Keeper, Cluster: s.name, NKeyFile: s.seeds[rights.Keeper], Keeper: true})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := b.Provision(ctx); err != nil {
-		t.Fatalf("%s: %v", s.name, err)
-	}
-	b.Close()
 }
 
 // bus is that of one of the cluster's services.

@@ -37,9 +37,28 @@ func StartWithButtons(t *testing.T, cluster string) Stage { return start(t, clus
 
 func start(t *testing.T, cluster string, buttons bool) Stage {
 	t.Helper()
-	dir := t.TempDir()
-	s := Stage{Cluster: cluster, Seeds: map[string]string{}}
-	for _, name := range rights.Names() {
+	s := Stage{Cluster: cluster, Seeds: Keys(t, rights.Names()...)}
+	file := filepath.Join(t.TempDir(), "nats.conf")
+	conf := "system_account: SYS\n" + rights.Fill(cluster, buttons)
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Host, opts.Port = "127.0.0.1", server.RANDOM_PORT
+	s.Server = bustest.Configure(t, *opts)
+	s.Provisioned(t, rights.Keeper, bus.Options{Keeper: true})
+	return s
+}
+
+// Keys makes users, tells the next configuration that is read of their public
+// keys, and returns the files of their seeds.
+func Keys(t *testing.T, names ...string) map[string]string {
+	t.Helper()
+	dir, seeds := t.TempDir(), map[string]string{}
+	for _, name := range names {
 		pair, err := nkeys.CreateUser()
 		if err != nil {
 			t.Fatal(err)
@@ -53,24 +72,12 @@ func start(t *testing.T, cluster string, buttons bool) Stage {
 			t.Fatal(err)
 		}
 		t.Setenv(strings.ToUpper(name)+"_NKEY", public)
-		s.Seeds[name] = filepath.Join(dir, name)
-		if err := os.WriteFile(s.Seeds[name], seed, 0o400); err != nil {
+		seeds[name] = filepath.Join(dir, name)
+		if err := os.WriteFile(seeds[name], seed, 0o400); err != nil {
 			t.Fatal(err)
 		}
 	}
-	file := filepath.Join(dir, "nats.conf")
-	conf := "system_account: SYS\n" + rights.Fill(cluster, buttons)
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	opts, err := server.ProcessConfigFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opts.Host, opts.Port = "127.0.0.1", server.RANDOM_PORT
-	s.Server = bustest.Configure(t, *opts)
-	s.Provisioned(t, rights.Keeper, bus.Options{Keeper: true})
-	return s
+	return seeds
 }
 
 // Bus is what the service itself would use, with further options of the test's.
