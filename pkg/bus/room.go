@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -22,9 +23,11 @@ const heardOf = 30 * time.Second
 // refuse then. Never dropped is what a durable consumer has not acknowledged,
 // what the audit stream has not copied, and what a double is told by.
 func (b *Bus) makeRoom(ctx context.Context, s stream) error {
+	ask := func(call func(context.Context) error) error {
+		return b.request(ctx, b.pace.answer, s.Name, mentions(s.Name), call)
+	}
 	var found jetstream.Stream
-	read := uint64(1<<64 - 1) // everything before it may go
-	err := b.request(ctx, b.pace.answer, s.Name, mentions(s.Name), func(ctx context.Context) (err error) {
+	err := ask(func(ctx context.Context) (err error) {
 		found, err = b.js.Stream(ctx, s.Name)
 		return err
 	})
@@ -32,16 +35,17 @@ func (b *Bus) makeRoom(ctx context.Context, s stream) error {
 		return err
 	}
 	info := found.CachedInfo()
-	state := info.State
-	if float64(state.Bytes) < roomBelow*float64(info.Config.MaxBytes) || state.Msgs < 4 {
+	state, full := info.State, float64(info.State.Bytes)/float64(info.Config.MaxBytes)
+	if full < roomBelow || state.Msgs < 4 {
 		return nil
 	}
+	read := uint64(math.MaxUint64) // everything before it may go
 	if slices.Contains(audited(), s.Name) {
 		if read, err = b.copied(ctx, s.Name, state.LastSeq); err != nil {
 			return err
 		}
 	}
-	err = b.request(ctx, b.pace.answer, s.Name, mentions(s.Name), func(ctx context.Context) error {
+	err = ask(func(ctx context.Context) error {
 		all, durables := found.ListConsumers(ctx), 0
 		for c := range all.Info() {
 			if c.Config.Durable != "" {
@@ -59,15 +63,15 @@ func (b *Bus) makeRoom(ctx context.Context, s stream) error {
 	}
 	until := min(read, state.FirstSeq+state.Msgs/4)
 	if until <= state.FirstSeq {
-		return fmt.Errorf("it is %d %% full, and of its oldest messages some were not read yet", 100*state.Bytes/uint64(info.Config.MaxBytes))
+		return fmt.Errorf("it is %.0f %% full, and of its oldest messages some were not read yet", 100*full)
 	}
-	return b.request(ctx, b.pace.answer, s.Name, mentions(s.Name), func(ctx context.Context) error {
+	return ask(func(ctx context.Context) error {
 		last, err := found.GetMsg(ctx, until-1)
 		if err != nil {
 			return err
 		}
 		if age := time.Since(last.Time); age < b.pace.window {
-			return fmt.Errorf("it is %d %% full, and what was read is younger than %s, within which a double is told by it", 100*state.Bytes/uint64(info.Config.MaxBytes), b.pace.window)
+			return fmt.Errorf("it is %.0f %% full, and what was read is younger than %s, within which a double is told by it", 100*full, b.pace.window)
 		}
 		if err := found.Purge(ctx, jetstream.WithPurgeSequence(until)); err != nil {
 			return err
